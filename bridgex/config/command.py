@@ -1,0 +1,268 @@
+"""Reads a command line before Hydra acts on it: every mistake at once, and nothing made on disk while there is one."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bridgex.config import pair_source
+from bridgex.config.mistakes import not_allowed, unknown_key
+from bridgex.errors import UserError
+from bridgex.languages import Pair
+
+Config = dict[str, Any]
+# More cells than this are checked when their turn comes: composing takes about 30 ms each.
+_MAX_CHECKED_CELLS = 200
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of a command.
+
+    Attributes:
+        config: the resolved config, without `hydra`.
+        folder: where the job writes.
+    """
+
+    config: Config
+    folder: Path
+
+
+def config_dir() -> Path:
+    """The folder of the yaml files: `conf/` of a clone, or the installed package `bridgex.conf`."""
+    package = Path(__file__).resolve().parents[1]
+    in_clone = package.parent / "conf"
+    return in_clone if (in_clone / "evaluate.yaml").is_file() else package / "conf"
+
+
+def prepare() -> None:
+    """Registers the pair source and the resolvers that the yaml files use; may be called more than once."""
+    pair_source.register()
+    OmegaConf.register_new_resolver("bridgex.config_hash", _hash_of_root, replace=True)
+    OmegaConf.register_new_resolver("bridgex.choices", choices_text, replace=True)
+
+
+def plain(config: DictConfig) -> Config:
+    """A resolved config as plain data, without the node `hydra`.
+
+    Raises:
+        UserError: an interpolation that cannot be resolved, or a mandatory value that is missing.
+    """
+    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        return {str(key): value for key, value in _container(config, throw=True).items()}
+    except OmegaConfBaseException as error:
+        raise UserError(_one_line(error)) from None
+
+
+def check(
+    entry: str,
+    overrides: Sequence[str],
+    validate: Callable[[Config], object],
+    agree: Callable[[Config], object] = lambda config: None,
+    *,
+    is_multirun: bool = False,
+    user_dir: str | None = None,
+) -> list[Cell]:
+    """Checks a command whole and returns its jobs.
+
+    Args:
+        entry: `evaluate` or `train`, the name of the primary config.
+        overrides: the command's overrides, as typed.
+        validate: checks the keys and values of one resolved config, or raises UserError.
+        agree: checks whether the values of one config go together and what they name is there, or raises UserError;
+            asked only where nothing else is wrong, for a refused choice leaves the default one in its place.
+        is_multirun: whether several values of a key are meant as a sweep.
+        user_dir: folder of a user's own yaml files (`--config-dir`).
+
+    Returns:
+        The jobs, in the order in which Hydra runs them; the first ones only where there are very many.
+
+    Raises:
+        UserError: with one line for every mistake in the command.
+    """
+    with _hydra(entry, overrides, user_dir) as loader:
+        base = compose(entry, return_hydra_config=True) if entry == "evaluate" else None
+        good: list[Override] = []
+        problems: list[str] = []
+        for text in overrides:
+            override, found = _read_override(text, loader, base, is_multirun)
+            problems += found
+            if override is not None and not found:
+                good.append(override)
+        cells, value_problems = _compose_all(entry, good, validate, base, is_multirun)
+    problems += value_problems
+    for cell in cells if not problems else []:
+        try:
+            agree(cell.config)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    return cells
+
+
+def choices_text(entry: str) -> str:
+    """The choices of every group, one group a line, for `--help`."""
+    groups = [folder for folder in sorted(config_dir().iterdir()) if folder.is_dir() and folder.name != "__pycache__"]
+    used = (config_dir() / f"{entry}.yaml").read_text(encoding="utf-8")
+    return "\n".join(
+        f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}"
+        for folder in groups
+        if re.search(rf"^  - (optional )?{folder.name}:", used, flags=re.MULTILINE)
+    )
+
+
+@contextmanager
+def _hydra(entry: str, overrides: Sequence[str], user_dir: str | None) -> Iterator[ConfigLoader]:
+    """Hydra over our folder and the user's own ones, so that their choices are known before composing."""
+    prepare()
+    version.setbase("1.3")
+    search_path = create_config_search_path(str(config_dir()))
+    for place in _own_places(overrides, user_dir):
+        search_path.prepend("command-line", place, SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2(entry, search_path).config_loader
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _own_places(overrides: Sequence[str], user_dir: str | None) -> list[str]:
+    if user_dir is not None and not Path(user_dir).is_dir():
+        raise UserError(f"--config-dir {user_dir}: no such folder")
+    places = [f"file://{Path(user_dir).resolve()}"] if user_dir is not None else []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key == "hydra.searchpath":
+            places += [place.strip(" '\"") for place in value.strip("[]").split(",")]
+    return places
+
+
+def _read_override(
+    text: str, loader: ConfigLoader, base: DictConfig | None, is_multirun: bool
+) -> tuple[Override | None, list[str]]:
+    """One override, and what is wrong with it as far as that shows without composing."""
+    try:
+        override = OverridesParser.create(config_loader=loader).parse_override(text)
+    except HydraException:
+        return None, [f"{text}: cannot be read. Write key=value; quote values that hold spaces, commas or brackets"]
+    key = override.key_or_group
+    if override.is_hydra_override() or override.is_delete():
+        return override, []
+    if override.is_sweep_override() and not is_multirun:
+        return override, [f"{text}: several values are a sweep. Add -m, or give one value"]
+    choices = [] if key == "pair" else loader.get_group_options(key)
+    if key == "pair" or choices:
+        given = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        return override, [line for choice in given for line in _choice_problems(key, choice, choices)]
+    if base is not None and not (override.is_add() or override.is_force_add()) and key.split(".")[0] not in base:
+        groups = set(loader.list_groups("")) & (set(map(str, base)) | {"experiment"})
+        return override, [unknown_key(key, sorted((groups | set(map(str, base))) - {"hydra"}))]
+    return override, []
+
+
+def _choice_problems(group: str, choice: object, choices: list[str]) -> list[str]:
+    if group == "pair":
+        try:
+            Pair.parse(str(choice))
+        except UserError as error:
+            return list(error.problems)
+        return []
+    if isinstance(choice, str) and choice not in choices:
+        return [not_allowed(group, choice, sorted(choices))]
+    return []
+
+
+def _compose_all(
+    entry: str,
+    overrides: list[Override],
+    validate: Callable[[Config], object],
+    base: DictConfig | None,
+    is_multirun: bool,
+) -> tuple[list[Cell], list[str]]:
+    cells: list[Cell] = []
+    problems: list[str] = []
+    for choice in itertools.islice(_product(overrides, base), _MAX_CHECKED_CELLS):
+        try:
+            config = compose(entry, overrides=choice, return_hydra_config=True)
+            HydraConfig.instance().set_config(config)  # the folders' names interpolate from it
+            place = config.hydra.sweep if is_multirun else config.hydra.run
+            folder = Path(place.dir) / place.subdir if is_multirun else Path(place.dir)
+            cell = Cell(plain(config), folder.absolute())
+            validate(cell.config)
+            cells.append(cell)
+        except UserError as error:
+            problems += error.problems
+        except ConfigCompositionException as error:
+            misfit = re.match(r"In '(\w+)/(\w+)'", str(error))
+            text = f"{misfit[1]}={misfit[2]}: does not fit {entry}.py. " if misfit else ""
+            problems.append(text + _one_line(error))
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(_one_line(error))
+    return cells, problems
+
+
+def _product(overrides: list[Override], base: DictConfig | None) -> Iterator[list[str]]:
+    """The override lists of all jobs, in the order of Hydra's basic sweeper: the last key varies fastest."""
+    axes = []
+    for override in overrides:
+        key = override.get_key_element()
+        # A key that the default config lacks is added here, so that validation names it with its neighbours;
+        # Hydra itself would stop at the first one.
+        is_new = "." in key and base is not None and _lacks(base, key) and not key.startswith(("+", "~"))
+        prefix = "++" if is_new else ""
+        if override.is_sweep_override():
+            axes.append([f"{prefix}{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            axes.append([f"{prefix}{override.input_line}"])
+    return (list(choice) for choice in itertools.product(*axes))
+
+
+def _lacks(base: DictConfig, key: str) -> bool:
+    node: Any = base
+    for part in key.split("."):
+        if not isinstance(node, DictConfig) or part not in node:
+            return True
+        node = node._get_node(part)
+    return False
+
+
+def _one_line(error: BaseException) -> str:
+    """Hydra's and OmegaConf's words for a mistake, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "Set the environment"))]
+    key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
+    text = " ".join(kept)
+    return f"{key}: {text}" if key and not text.startswith(key) else text
+
+
+def _hash_of_root(*, _root_: DictConfig) -> str:
+    from bridgex.config.settings import config_hash  # only a sweep asks, and pydantic takes its time
+
+    return config_hash(plain(_root_))
+
+
+def _container(config: DictConfig, *, throw: bool) -> Mapping[Any, Any]:
+    result = OmegaConf.to_container(config, resolve=True, throw_on_missing=throw)
+    if not isinstance(result, dict):
+        raise TypeError("a config is a mapping")
+    return result

@@ -1,0 +1,73 @@
+"""From what pydantic says of a mistake to one clear line: key, value, what is allowed, nearest match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from bridgex.languages import near_matches
+
+if TYPE_CHECKING:  # pydantic takes longer to import than a query such as --cfg may take
+    from pydantic import BaseModel, ValidationError
+
+
+class InvalidNode(ValueError):
+    """A config node that checked itself and found mistakes; the lines' keys are relative to the node.
+
+    Attributes:
+        lines: one for every mistake.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
+
+
+def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line for every mistake that pydantic found.
+
+    Args:
+        error: what pydantic raised.
+        model: the model that was validated; unknown keys are compared with its fields.
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        context: Mapping[str, Any] = item.get("ctx", {})
+        raised = context.get("error")
+        if isinstance(raised, InvalidNode):
+            lines += [f"{key}.{line}" if key else line for line in raised.lines]
+        elif item["type"] == "extra_forbidden":
+            lines.append(unknown_key(key, known_keys(model, [str(part) for part in item["loc"][:-1]])))
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing, and it has no default")
+        elif item["type"] == "literal_error":
+            lines.append(not_allowed(key, item["input"], re.findall(r"'([^']*)'", str(context.get("expected", "")))))
+        else:
+            text = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            lines.append(f"{key}={item['input']}: {text[0].lower()}{text[1:]}")
+    return lines
+
+
+def unknown_key(key: str, allowed: Sequence[str]) -> str:
+    """The line for a key that does not exist; `allowed` are the keys of its node."""
+    near = near_matches(key.rpartition(".")[2], allowed)
+    guess = f", did you mean {' or '.join(near)}?" if near else "."
+    return f"{key}: no such key{guess}" + (f" Allowed here: {', '.join(sorted(allowed))}" if allowed else "")
+
+
+def not_allowed(key: str, given: object, allowed: Sequence[str]) -> str:
+    """The line for a value outside a fixed list."""
+    near = near_matches(str(given), allowed)
+    guess = f" (nearest: {', '.join(near)})" if near else ""
+    return f"{key}={given}: not allowed{guess}. Allowed: {', '.join(allowed)}"
+
+
+def known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys that a node of `model` knows; empty where the node is free-form."""
+    node: object = model
+    for part in path:
+        field = getattr(node, "model_fields", {}).get(part)
+        node = None if field is None else cast(object, field.annotation)
+    return list(getattr(node, "model_fields", {}))

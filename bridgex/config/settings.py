@@ -1,0 +1,240 @@
+"""Every key of a run, typed and explained; all mistakes of a command are reported at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from yaml import YAMLError
+
+from bridgex.config.mistakes import lines_of
+from bridgex.config.targets import Target
+from bridgex.config.toy_recipe import ToyRecipe
+from bridgex.errors import UserError
+from bridgex.languages import Pair, language, near_matches
+
+
+class Node(BaseModel):
+    """A config node: frozen, and a key that it does not know is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelSettings(Node):
+    """Which model, and how it is loaded."""
+
+    kind: Literal["hf", "toy", "random"] = Field(description="where the model comes from")
+    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] = Field(description="stands in folder names and tables")
+    path: str | None = Field(None, description="local folder or hub id")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub id")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the checkpoint says")
+    adapter: str | None = Field(None, description="folder of a PEFT adapter")
+    chat_template: Literal["auto", "on", "off"] = Field("auto", description="auto: on where the tokenizer has one")
+    system_prompt: str | None = Field(None, description="system message, with the chat template only")
+
+    def names_a_folder(self) -> bool:
+        """Whether `path` can only be meant as a local folder (a hub id has the form `name` or `owner/name`)."""
+        if self.path is None:
+            return False
+        return Path(self.path).expanduser().exists() or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", self.path)
+
+
+class PairSettings(Node):
+    """The language pair, as `pair=<source>-<target>` makes it."""
+
+    name: str
+    source: str
+    target: str
+
+    @property
+    def pair(self) -> Pair:
+        """The pair itself."""
+        return Pair(self.source, self.target)
+
+
+class BridgeSettings(Node):
+    """How the bridge language is chosen."""
+
+    name: Literal["none"]
+
+
+class EngineSettings(Node):
+    """What runs the model."""
+
+    name: Literal["hf"]
+    batch_tokens: int = Field(4096, ge=1, description="prompt and answer tokens in one batch, padding included")
+
+
+class TrainerSettings(Node):
+    """What the Lightning trainer is given."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: int = Field(1, ge=1)
+    strategy: Literal["auto", "ddp"] = "auto"
+
+
+class DataSettings(Node):
+    """Where the data lie."""
+
+    root: str | None = Field(None, description="folder that holds the data sets, each in its own layout")
+    dictionary: str | None = Field(None, description="a word list of one's own")
+
+
+class CacheSettings(Node):
+    """Where runs share what they need not compute twice."""
+
+    dir: str
+
+
+class SweepSettings(Node):
+    """The folder of a multirun."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")]
+
+
+TargetNode = Annotated[Target, BeforeValidator(Target.checked)]
+# Checked when it is built: importing Lightning, which callbacks need, would take longer than every other check.
+LateTargetNode = Annotated[Target, BeforeValidator(Target.from_node)]
+
+
+class Settings(Node):
+    """All keys of evaluate.py."""
+
+    model: ModelSettings
+    pair: PairSettings
+    task: TargetNode
+    bridge: BridgeSettings
+    engine: EngineSettings
+    callbacks: dict[str, LateTargetNode]
+    trainer: TrainerSettings
+    data: DataSettings
+    cache: CacheSettings
+    sweep: SweepSettings
+    seed: int = Field(0, ge=0)
+
+
+class TrainSettings(Node):
+    """All keys of train.py."""
+
+    finetune: ToyRecipe
+    trainer: TrainerSettings
+    sweep: SweepSettings
+    seed: int = Field(0, ge=0)
+
+
+# What may change between two runs of which the second goes on with the first: none of it changes a number.
+_NOT_HASHED = ("hydra", "cache", "callbacks", "logger", "trainer", "sweep")
+_NOT_HASHED_KEYS = (("engine", "batch_tokens"),)
+
+
+def hashed_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that decides a run's numbers."""
+    kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
+    for node, key in _NOT_HASHED_KEYS:
+        if isinstance(kept.get(node), Mapping):
+            kept[node] = {k: v for k, v in kept[node].items() if k != key}
+    return kept
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Eight hex digits that name a resolved config; folders, callbacks, trainer and launcher are left out."""
+    text = json.dumps(hashed_config(config), sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """A resolved config as yaml."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+def from_yaml(path: Path) -> dict[str, Any]:
+    """A config as a run wrote it; empty where the file is missing or damaged."""
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return {}
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+
+def validate(config: Mapping[str, Any]) -> Settings:
+    """Turns a resolved config of evaluate.py into settings.
+
+    Raises:
+        UserError: with one line for every mistake in a key or value.
+    """
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        raise UserError(*lines_of(error, Settings)) from None
+
+
+def pair_problems(settings: Settings) -> list[str]:
+    """Why model and pair do not go together: real and invented languages have models of their own."""
+    model, pair = settings.model, settings.pair.pair
+    is_toy_pair = language(pair.source).is_toy
+    if is_toy_pair and model.kind != "toy":
+        return [
+            f"pair={pair}: an invented pair that only model=toy speaks, and model={model.name} was given. "
+            f"Add a pair of real languages, e.g. pair=en-sw"
+        ]
+    if not is_toy_pair and model.kind == "toy":
+        return [
+            f"pair={pair}: model=toy speaks its own invented languages only (qaa to qal). "
+            f"Choose a model, e.g. model=llama3, or a toy pair, e.g. pair=qaa-qaf"
+        ]
+    return []
+
+
+def path_problems(settings: Settings) -> list[str]:
+    """Which of the folders and files that the keys name are not there."""
+    model = settings.model
+    problems: list[str] = []
+    if model.kind == "hf" and model.path is None:
+        problems.append("model.path: not set. model=hf needs model.path=<local folder or hub id>")
+    if model.path is not None and model.names_a_folder():
+        problems += _folder_problems("model.path", model.path, must_hold="config.json")
+    if model.adapter is not None:
+        problems += _folder_problems("model.adapter", model.adapter, must_hold="adapter_config.json")
+    if settings.data.root is not None:
+        problems += _folder_problems("data.root", settings.data.root)
+    file = settings.data.dictionary
+    if file is not None and not Path(file).expanduser().is_file():
+        problems.append(
+            f"data.dictionary={file}: no such file. Give a text file with one 'word translation' pair a line"
+        )
+    return problems
+
+
+def _folder_problems(key: str, value: str, must_hold: str | None = None) -> list[str]:
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        parent = folder.parent
+        inside = [child.name for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
+        near = near_matches(folder.name, inside)
+        return [f"{key}={value}: no such folder" + (f" (in {parent} there is: {', '.join(near)})" if near else "")]
+    if must_hold is not None and not (folder / must_hold).is_file():
+        guess = f". Did you mean {Path(value) / 'model'}?" if (folder / "model" / must_hold).is_file() else ""
+        return [f"{key}={value}: no {must_hold} in this folder, so transformers cannot load it{guess}"]
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return [f"{key}={value}: this folder cannot be read. Check its permissions"]
+    return []
+
+
+def validate_train(config: Mapping[str, Any]) -> TrainSettings:
+    """Turns a resolved config of train.py into settings.
+
+    Raises:
+        UserError: with one line for every mistake in it.
+    """
+    try:
+        return TrainSettings.model_validate(config)
+    except ValidationError as error:
+        raise UserError(*lines_of(error, TrainSettings)) from None

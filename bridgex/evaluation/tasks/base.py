@@ -1,0 +1,97 @@
+"""What a task is: rows of a data set in, questions out, answers in, verdicts out. It knows no models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bridgex.config.settings import Settings
+from bridgex.evaluation.dialogue import Dialogue
+from bridgex.languages import Language
+
+DIRECT = "direct"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a task.
+
+    Attributes:
+        id: unique within the data.
+        text: what stands in the source language.
+        gold: right answers, any of which counts.
+        group: items of one group are resampled together.
+    """
+
+    id: str
+    text: str
+    gold: tuple[str, ...]
+    group: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A task's items and where they come from.
+
+    Attributes:
+        items: in the data's order.
+        fingerprint: SHA-256 of the files read.
+        notes: what a reader of the results must know of the data.
+    """
+
+    items: tuple[Item, ...]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+class Task(BaseModel, ABC):
+    """A task; its fields are the keys of its yaml file.
+
+    A class of your own needs only an importable path: `task._target_=my_package.MyTask`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: ClassVar[str]
+    """What a score of this task is."""
+    chance: ClassVar[float | None] = None
+    """Expected score of guessing; None: an open answer."""
+
+    name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
+    limit: int | None = Field(None, ge=1, description="first N items; null: all")
+    dry_run: bool = Field(False, description="show prompts and cost, ask nothing")
+
+    def items(self, settings: Settings) -> Items:
+        """The items of the settings' pair, cut to `limit`.
+
+        Raises:
+            UserError: the data lack the pair, or a file is damaged.
+        """
+        found = self.load(settings)
+        return Items(found.items[: self.limit], found.fingerprint, found.notes)
+
+    @abstractmethod
+    def load(self, settings: Settings) -> Items:
+        """All items of the settings' pair."""
+
+    @abstractmethod
+    def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
+        """Asks one item directly, or through a bridge language."""
+
+
+def route_name(bridge: Language | None) -> str:
+    """The route's name in records: `direct` or `via <code>`."""
+    return DIRECT if bridge is None else f"via {bridge.code}"
+
+
+def majority_score(items: Sequence[Item]) -> float:
+    """Score of always giving the most frequent right answer."""
+    counts: dict[str, int] = {}
+    for item in items:
+        for answer in set(item.gold):
+            counts[answer] = counts.get(answer, 0) + 1
+    return max(counts.values()) / len(items) if items else 0.0

@@ -1,0 +1,224 @@
+"""From a model's settings to a model that can be asked: weights, tokenizer, dtype, and exactly one BOS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from bridgex.config.settings import ModelSettings
+from bridgex.data.sources import toy_world
+from bridgex.errors import UserError
+from bridgex.extract.hub import find_model, fingerprint, weight_files
+from bridgex.extract.random_model import make_random_model
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+transformers_logging.disable_progress_bar()  # the terminal shows the run's own bar only
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns prompts into token ids and back.
+
+    Attributes:
+        tokenizer: the model's own.
+        prefix: ids that its tokenizer puts in front of a text; at most one BOS.
+        uses_chat_template: whether prompts go through the chat template.
+        system_prompt: system message, with the chat template only.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    prefix: tuple[int, ...]
+    uses_chat_template: bool
+    system_prompt: str | None
+
+    def text(self, prompt: str) -> str:
+        """What the model is given for a prompt: the prompt itself, or a chat that ends where the answer begins."""
+        if not self.uses_chat_template:
+            return prompt
+        messages = [{"role": "user", "content": prompt}]
+        if self.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": self.system_prompt})
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        assert isinstance(text, str)
+        bos = self.tokenizer.bos_token
+        return text.removeprefix(bos) if isinstance(bos, str) else text
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, with exactly one BOS where the tokenizer uses one."""
+        ids = [*self.prefix, *self._plain(self.text(prompt))]
+        bos = self.tokenizer.bos_token_id
+        if bos in self.prefix:
+            assert ids[0] == bos, "the BOS stands first"
+            assert len(ids) == 1 or ids[1] != bos, "the BOS stands once"
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens left out."""
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    def notes(self) -> list[str]:
+        """What a reader of results must know of the way in which prompts are given."""
+        bos = self.tokenizer.bos_token_id
+        return [
+            "prompts go through the model's chat template"
+            if self.uses_chat_template
+            else "prompts are given as they are",
+            "one BOS in front" if bos is not None and bos in self.prefix else "no BOS: the tokenizer puts none",
+        ]
+
+    def _plain(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be asked.
+
+    Attributes:
+        name: stands in records and tables.
+        folder: where its files lie.
+        model: on the CPU until the trainer moves it.
+        encoder: prompts to ids and back.
+        end_ids: ids that end an answer: end of text, end of turn.
+    """
+
+    name: str
+    folder: Path
+    model: PreTrainedModel
+    encoder: Encoder
+    end_ids: tuple[int, ...]
+
+
+def model_folder(settings: ModelSettings, cache: Path, seed: int) -> Path:
+    """The folder of the model's files; the random model is made there first.
+
+    Raises:
+        UserError: not there, gated, or out of reach.
+    """
+    if settings.kind == "random":
+        return make_random_model(cache / "models", seed)
+    if settings.kind == "toy" and settings.path is None:
+        return toy_world(None) / "model"
+    return find_model(settings)
+
+
+def model_fingerprint(settings: ModelSettings, folder: Path, cache: Path) -> str:
+    """SHA-256 of everything on disk that decides what the model answers."""
+    adapter = [Path(settings.adapter).expanduser()] if settings.adapter is not None else []
+    return fingerprint([folder, *adapter], cache / "fingerprints.jsonl")
+
+
+def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
+    """Loads the tokenizer and finds out what it puts in front of a text.
+
+    Raises:
+        UserError: no usable tokenizer, or model.chat_template=on without a template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever the file's content leads to
+        raise UserError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+    has_template = bool(tokenizer.chat_template)
+    if settings.chat_template == "on" and not has_template:
+        raise UserError(f"model.chat_template=on: the tokenizer in {folder} has no chat template. Use auto or off")
+    return Encoder(
+        tokenizer=tokenizer,
+        prefix=_prefix(tokenizer),
+        uses_chat_template=has_template and settings.chat_template != "off",
+        system_prompt=settings.system_prompt,
+    )
+
+
+def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
+    """Loads weights and tokenizer.
+
+    Raises:
+        UserError: a damaged file, too little memory, or a model that is no causal language model.
+    """
+    encoder = load_encoder(settings, folder)
+    _weigh(settings, folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=settings.dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+        if settings.adapter is not None:
+            model.load_adapter(str(Path(settings.adapter).expanduser()))
+    except (SafetensorError, OSError, ValueError, RuntimeError, ImportError) as error:
+        broken = _broken_weights(folder)
+        if broken is not None:
+            raise UserError(f"{broken}: damaged or cut short. Download or copy it again") from error
+        raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)})") from error
+    model.eval()
+    return LoadedModel(settings.name, folder, model, encoder, _end_ids(model, encoder.tokenizer))
+
+
+def _prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """What the tokenizer puts in front; a BOS that stands twice, as some configs have it, is put once."""
+    with_special: list[int] = tokenizer("a").input_ids
+    plain: list[int] = tokenizer("a", add_special_tokens=False).input_ids
+    for start in range(len(with_special) - len(plain) + 1):
+        if with_special[start : start + len(plain)] == plain:
+            prefix = with_special[:start]
+            return tuple(token for index, token in enumerate(prefix) if index == 0 or token != prefix[index - 1])
+    return ()
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    ends: set[int] = set()
+    for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id):
+        if value is not None:
+            ends.update(value if isinstance(value, (list, tuple)) else [value])
+    return tuple(sorted(ends))
+
+
+def _weigh(settings: ModelSettings, folder: Path) -> None:
+    """Refuses weights that do not fit into free memory, before any of them is read."""
+    on_disk = sum(path.stat().st_size for path in weight_files(folder))
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    wanted = stored if settings.dtype == "auto" else settings.dtype
+    needed = on_disk * _BYTES.get(wanted, 4) / _BYTES.get(stored, 4)
+    free = _free_bytes()
+    if needed > free:
+        raise UserError(
+            f"model={settings.name}: needs {needed / 2**30:.1f} GiB for its weights in {wanted}, "
+            f"and {free / 2**30:.1f} GiB are free. Use model.dtype=bfloat16, a smaller model, or a larger machine"
+        )
+
+
+def _free_bytes() -> int:
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return int(free)
+    return int(psutil.virtual_memory().available)
+
+
+def _broken_weights(folder: Path) -> Path | None:
+    from safetensors import safe_open
+
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                file.keys()
+        except (SafetensorError, OSError):
+            return path
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    lines: list[Any] = [line for line in str(error).splitlines() if line.strip()]
+    return str(lines[0])[:200] if lines else type(error).__name__

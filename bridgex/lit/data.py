@@ -1,0 +1,58 @@
+"""Lightning data: samples in batches of bounded cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from bridgex.lit.modules import Sample
+
+
+class SampleData(LightningDataModule):
+    """Samples sorted by cost and cut into batches; under several devices each process gets whole batches.
+
+    Args:
+        samples: what is still to be asked.
+        cost: tokens that a sample takes, prompt and answer.
+        batch_tokens: tokens in one batch at most, padding included.
+    """
+
+    def __init__(self, samples: Sequence[Sample], cost: Callable[[Sample], int], batch_tokens: int) -> None:
+        super().__init__()
+        self.batches = batches_of(samples, cost, batch_tokens)
+
+    def predict_dataloader(self) -> DataLoader[list[Sample]]:
+        """One element is one batch, so that a distributed sampler deals out batches, none twice."""
+        return DataLoader(_Batches(self.batches), batch_size=None, shuffle=False, num_workers=0)
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Samples are text; the engine puts their ids on the model's device."""
+        return batch
+
+
+class _Batches(Dataset[list[Sample]]):
+    def __init__(self, batches: list[list[Sample]]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> list[Sample]:
+        return self._batches[index]
+
+
+def batches_of(samples: Sequence[Sample], cost: Callable[[Sample], int], batch_tokens: int) -> list[list[Sample]]:
+    """Batches in which (largest cost) x (samples) stays within `batch_tokens`; a sample above it goes alone."""
+    batches: list[list[Sample]] = []
+    tokens_of_first = 0
+    # The longest first: a batch that does not fit into memory shows at once, not after an hour.
+    for tokens, sample in sorted(((cost(sample), sample) for sample in samples), key=lambda pair: -pair[0]):
+        if batches and tokens_of_first * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(sample)
+        else:
+            batches.append([sample])
+            tokens_of_first = tokens
+    return batches

@@ -1,0 +1,57 @@
+"""Lightning modules: one predict step is one batch of items, asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+from bridgex.evaluation.dialogue import converse
+from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.tasks.base import Item, Task
+from bridgex.extract.loading import LoadedModel
+from bridgex.languages import Language
+from bridgex.records.schema import Prediction
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item by one route.
+
+    Attributes:
+        item: what is asked.
+        bridge: the language to go through; None: directly.
+    """
+
+    item: Item
+    bridge: Language | None
+
+
+class ICLModule(LightningModule):
+    """Evaluates in-context learning: each predict step asks a batch of samples and returns their records.
+
+    Args:
+        loaded: the model; the trainer moves it to its device.
+        task: what is asked.
+        source: language of the items' text.
+        target: language of the answers.
+    """
+
+    def __init__(self, loaded: LoadedModel, task: Task, source: Language, target: Language) -> None:
+        super().__init__()
+        self.model = loaded.model
+        self._engine = HFEngine(loaded)
+        self._task, self._source, self._target = task, source, target
+
+    def predict_step(self, batch: Sequence[Sample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """Asks every sample of the batch, both steps of it where it goes through a bridge."""
+        dialogues = [self._task.dialogue(sample.item, self._source, self._target, sample.bridge) for sample in batch]
+        predictions: list[Prediction] = converse(dialogues, self._engine.answer)
+        return predictions
+
+    def cost(self, sample: Sample) -> int:
+        """Tokens that a sample's first question takes, prompt and longest answer."""
+        question = next(self._task.dialogue(sample.item, self._source, self._target, sample.bridge))
+        return self._engine.cost(question)

@@ -1,0 +1,223 @@
+"""A run's folder: what is in it is whole or not there, and a run killed at any point goes on from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from pydantic import ValidationError
+
+from bridgex.config.settings import config_hash, from_yaml, hashed_config, to_yaml
+from bridgex.errors import UserError
+from bridgex.records.files import write_json, write_text, writing
+from bridgex.records.log import LogFile
+from bridgex.records.schema import Metrics, State, Status
+
+_PACKAGES = ("bridgex", "torch", "lightning", "transformers", "tokenizers", "hydra-core", "numpy", "scipy")
+
+
+class RunFolder:
+    """The folder of one run, open for writing; use as a context manager.
+
+    Attributes:
+        folder: where it lies.
+        status: what status.json says.
+    """
+
+    def __init__(self, folder: Path, status: Status) -> None:
+        self.folder = folder
+        self.status = status
+        self._log = LogFile(folder / "log.jsonl")
+
+    @classmethod
+    def open(cls, folder: Path, config: Mapping[str, Any]) -> RunFolder:
+        """Opens a new folder, or one that an earlier run of the same config left.
+
+        Args:
+            folder: the run's folder; made if missing.
+            config: the resolved config.
+
+        Raises:
+            UserError: it holds another config, a living process writes to it, or it cannot be written.
+        """
+        check_folder(folder, config)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", to_yaml(config))
+        before = read_status(folder)
+        run = cls(
+            folder,
+            Status(
+                state="running",
+                config_hash=config_hash(config),
+                fingerprints=before.fingerprints if before else {},
+                start=before.start if before else _now(),
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                pid_start=_process_start(os.getpid()),
+                versions=_versions(),
+                git_revision=_git_revision(),
+            ),
+        )
+        run._write_status()
+        return run
+
+    def __enter__(self) -> RunFolder:
+        self._log.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.__exit__(kind, error, trace)
+        if kind is not None and self.status.state == "running":
+            state: State = "failed" if issubclass(kind, Exception) else "interrupted"
+            self.set(state=state, error=str(error) or kind.__name__, end=_now())
+
+    def set(self, **fields: Any) -> None:
+        """Changes fields of status.json and writes it."""
+        self.status = self.status.model_copy(update=fields)
+        self._write_status()
+
+    def note(self, text: str) -> None:
+        """Records a sentence that a reader of the results must know; the same one once."""
+        if text not in self.status.notes:
+            self.set(notes=[*self.status.notes, text])
+
+    def identify(self, fingerprints: Mapping[str, str]) -> None:
+        """Records what the run's inputs are.
+
+        Raises:
+            UserError: an earlier run in this folder read other files under the same names.
+        """
+        changed = [name for name, value in fingerprints.items() if self.status.fingerprints.get(name, value) != value]
+        if changed:
+            raise UserError(
+                f"{self.folder}: was begun with other files of {', '.join(sorted(changed))}. "
+                f"Give a new hydra.run.dir, or delete this folder"
+            )
+        self.set(fingerprints={**self.status.fingerprints, **fingerprints})
+
+    def finish(self, metrics: Metrics) -> None:
+        """Writes metrics.json and marks the run done."""
+        write_json(self.folder / "metrics.json", metrics)
+        self.set(state="done", error=None, end=_now())
+
+    def _write_status(self) -> None:
+        write_json(self.folder / "status.json", self.status)
+
+
+def read_status(folder: Path) -> Status | None:
+    """What status.json says; a run whose process is gone counts as interrupted. None: there is no whole one."""
+    try:
+        status = Status.model_validate_json((folder / "status.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    if status.state == "running" and not _is_alive(status):
+        return status.model_copy(update={"state": "interrupted"})
+    return status
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """metrics.json of a finished run.
+
+    Raises:
+        UserError: it is not there or damaged.
+    """
+    path = folder / "metrics.json"
+    try:
+        return Metrics.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there. The run is not finished; the same command goes on with it") from None
+    except ValidationError:
+        raise UserError(f"{path}: damaged. Delete it, and the same command makes it again") from None
+
+
+def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses a folder that this config cannot be written to; makes nothing.
+
+    Raises:
+        UserError: another config's run, a living process, or no permission.
+    """
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{place}: is a file, and the run needs a folder there. Give another hydra.run.dir")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{place}: cannot be written. Give a hydra.run.dir where you may write")
+    status = read_status(folder)
+    if status is None:
+        return
+    if status.config_hash != config_hash(config):
+        keys = ", ".join(_differing_keys(folder, config)) or "its config"
+        raise UserError(f"{folder}: holds another run, which differs in {keys}. Give a new hydra.run.dir, or delete it")
+    if status.state == "running" and status.pid != os.getpid():
+        raise UserError(f"{folder}: process {status.pid} on {status.host} is writing to it. Wait, or stop that process")
+
+
+def _differing_keys(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    old = _flat(hashed_config(from_yaml(folder / "config.yaml")))
+    new = _flat(hashed_config(config))
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
+    return flat
+
+
+def _is_alive(status: Status) -> bool:
+    if status.host != socket.gethostname():
+        return True  # nothing here can tell; the other machine's process may well be running
+    # The number alone does not do: it may have gone to a later process.
+    return _process_start(status.pid) == status.pid_start
+
+
+def _process_start(pid: int) -> float | None:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_revision() -> str | None:
+    package = Path(__file__).resolve().parents[2]
+    if not (package / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(package), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

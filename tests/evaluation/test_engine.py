@@ -1,0 +1,88 @@
+"""Greedy continuation: a batch answers as its prompts do one by one, and log-probabilities are the model's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bridgex.config.settings import ModelSettings
+from bridgex.evaluation.dialogue import Question
+from bridgex.evaluation.engine import HFEngine
+from bridgex.extract.loading import LoadedModel, load_model
+from bridgex.extract.random_model import make_random_model
+
+NEVER = re.compile(r"(?!)")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = make_random_model(tmp_path_factory.mktemp("models"), seed=3)
+    found = load_model(ModelSettings(kind="random", name="m", dtype="float32"), folder)
+    with torch.no_grad():  # sharper, so that its answers differ from one another
+        for weight in found.model.parameters():
+            weight.mul_(3.0)
+    return found
+
+
+def ask(loaded: LoadedModel, prompts: list[str], max_tokens: int = 8, stop: re.Pattern[str] = NEVER) -> list:
+    return HFEngine(loaded).answer([Question("answer", prompt, max_tokens, stop) for prompt in prompts])
+
+
+def greedy(loaded: LoadedModel, prompt: str, num_tokens: int) -> tuple[list[int], float]:
+    """Independent reference: no cache, no padding, one prompt, one full forward a token."""
+    ids = loaded.encoder.encode(prompt)
+    start, total = len(ids), 0.0
+    for _ in range(num_tokens):
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([ids])).logits[0, -1].double()
+        token = int(logits.argmax())
+        total += float(logits[token] - logits.logsumexp(0))
+        ids.append(token)
+        if token in loaded.end_ids:
+            break
+    return ids[start:], total
+
+
+def test_a_batch_answers_as_its_prompts_do_one_by_one(loaded: LoadedModel) -> None:
+    prompts = ["a", "a much longer prompt than the first", 'x:"y"→z:', "日本語"]
+    together = ask(loaded, prompts)
+    for prompt, completion in zip(prompts, together, strict=True):
+        (alone,) = ask(loaded, [prompt])
+        ids, logprob = greedy(loaded, prompt, 8)
+        assert completion.text == alone.text == loaded.encoder.decode(ids)
+        assert completion.num_tokens == len(ids)
+        assert completion.logprob == pytest.approx(logprob, abs=1e-4)
+        assert completion.given == prompt
+    assert len({completion.text for completion in together}) > 1
+
+
+def test_generation_ends_at_the_stop_pattern_of_its_own_question(loaded: LoadedModel) -> None:
+    (free,) = ask(loaded, ["abc"])
+    assert free.is_truncated
+    mark = re.compile(re.escape(free.text[2]))
+    where = free.text.index(free.text[2]) + 1
+    first, second = HFEngine(loaded).answer([Question("answer", "abc", 8, mark), Question("answer", "abc", 8, NEVER)])
+    assert first.text == free.text[:where]
+    assert first.num_tokens == where
+    assert not first.is_truncated
+    assert second.text == free.text
+
+
+def test_each_question_has_its_own_limit(loaded: LoadedModel) -> None:
+    engine = HFEngine(loaded)
+    short, long = engine.answer([Question("answer", "abc", 2, NEVER), Question("answer", "abc", 6, NEVER)])
+    assert (short.num_tokens, long.num_tokens) == (2, 6)
+    assert long.text.startswith(short.text)
+    assert engine.answer([]) == []
+
+
+def test_an_end_token_ends_an_answer(loaded: LoadedModel) -> None:
+    ids, _ = greedy(loaded, "abc", 8)
+    end = next(token for token in ids[2:] if token not in ids[:2])
+    (completion,) = HFEngine(replace(loaded, end_ids=(end,))).answer([Question("answer", "abc", 8, NEVER)])
+    assert completion.num_tokens == ids.index(end) + 1
+    assert not completion.is_truncated
+    assert completion.text == loaded.encoder.decode(ids[: ids.index(end) + 1])

@@ -1,0 +1,26 @@
+"""A task as a user would write it."""
+
+from __future__ import annotations
+
+from bridgex.config.settings import Settings
+from bridgex.evaluation.answers import END_OF_WORD
+from bridgex.evaluation.dialogue import Dialogue, Question
+from bridgex.evaluation.tasks.base import Item, Items, Task, route_name
+from bridgex.languages import Language
+from bridgex.records.schema import Prediction
+
+
+class OwnTask(Task):
+    metric = "loudness"
+
+    loud: bool = False
+
+    def load(self, settings: Settings) -> Items:
+        return Items((Item("1", "word", ("gold",), "1"),), "0" * 64, ("one item only",))
+
+    def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
+        completion = yield Question("answer", f"{item.text}!", 3, END_OF_WORD)
+        return Prediction(
+            id=item.id, route=route_name(bridge), steps=[completion.step("answer")], gold=list(item.gold), correct=False,
+            miss="wrong", answer=completion.text,
+        )  # fmt: skip
