@@ -62,6 +62,8 @@ def _read_arguments() -> Namespace:
     flags = list(sys.argv[1:])
     for override in arguments.overrides:
         flags.remove(override)
+    # data.text has a key for every language that has a file, and Hydra wants new keys marked.
+    arguments.overrides = [f"++{text}" if text.startswith("data.text.") else text for text in arguments.overrides]
     sys.argv[1:] = [*flags, *arguments.overrides]
     return arguments
 
@@ -94,9 +96,11 @@ def _check_evaluate(config: Mapping[str, Any]) -> None:
     from bridgex.config import settings
     from bridgex.data import sources
     from bridgex.extract import hub
+    from bridgex.select.strategies.base import Strategy
 
     found = settings.validate(config)
     problems = [*settings.path_problems(found), *settings.pair_problems(found)]
+    problems += found.bridge.build(Strategy).problems(found.pair.pair)
     if not problems:
         problems += sources.problems(found)
     problems += hub.problems(found.model)

@@ -22,7 +22,7 @@ CHOICES = [
     (group.name, file.stem)
     for group in sorted(CONF.iterdir())
     if group.is_dir() and group.name not in ("__pycache__", "experiment", "finetune")
-    for file in sorted(group.glob("*.yaml"))
+    for file in sorted(group.glob("[!_]*.yaml"))
 ]
 
 

@@ -125,7 +125,7 @@ def choices_text(entry: str) -> str:
     groups = [folder for folder in sorted(config_dir().iterdir()) if folder.is_dir() and folder.name != "__pycache__"]
     used = (config_dir() / f"{entry}.yaml").read_text(encoding="utf-8")
     return "\n".join(
-        f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}"
+        f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('[!_]*.yaml')))}"
         for folder in groups
         if re.search(rf"^  - (optional )?{folder.name}:", used, flags=re.MULTILINE)
     )
@@ -170,7 +170,7 @@ def _read_override(
         return override, []
     if override.is_sweep_override() and not is_multirun:
         return override, [f"{text}: several values are a sweep. Add -m, or give one value"]
-    choices = [] if key == "pair" else loader.get_group_options(key)
+    choices = [] if key == "pair" else [name for name in loader.get_group_options(key) if not name.startswith("_")]
     if key == "pair" or choices:
         given = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
         return override, [line for choice in given for line in _choice_problems(key, choice, choices)]

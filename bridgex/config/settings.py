@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from yaml import YAMLError
 
 from bridgex.config.mistakes import lines_of
@@ -28,6 +28,32 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+def checked_template(template: str, *names: str) -> str:
+    """The template itself, if it can be filled with these names.
+
+    Raises:
+        ValueError: it names something else.
+    """
+    try:
+        template.format(**dict.fromkeys(names, ""))
+    except (KeyError, IndexError, ValueError) as error:
+        allowed = " ".join(f"{{{name}}}" for name in names)
+        raise ValueError(f"may name {allowed} only, found {error}") from None
+    return template
+
+
+def known_language(code: str) -> str:
+    """The code itself, if the language table has it.
+
+    Raises:
+        ValueError: it has not; names near matches.
+    """
+    try:
+        return language(code).code
+    except UserError as error:
+        raise ValueError(error.problems[0]) from None
+
+
 class ModelSettings(Node):
     """Which model, and how it is loaded."""
 
@@ -39,6 +65,8 @@ class ModelSettings(Node):
     adapter: str | None = Field(None, description="folder of a PEFT adapter")
     chat_template: Literal["auto", "on", "off"] = Field("auto", description="auto: on where the tokenizer has one")
     system_prompt: str | None = Field(None, description="system message, with the chat template only")
+    neuron_share: float = Field(0.01, description="default of probe.neuron_share")
+    depth: tuple[float, float] = Field((0.3125, 0.6875), description="default of probe.depth")
 
     def names_a_folder(self) -> bool:
         """Whether `path` can only be meant as a local folder (a hub id has the form `name` or `owner/name`)."""
@@ -60,10 +88,30 @@ class PairSettings(Node):
         return Pair(self.source, self.target)
 
 
-class BridgeSettings(Node):
-    """How the bridge language is chosen."""
+class ProbeSettings(Node):
+    """How neurons are read."""
 
-    name: Literal["none"]
+    neuron_share: float = Field(0.01, gt=0, le=0.5, description="share of all neurons that are a language's neurons")
+    depth: tuple[float, float] = Field((0.3125, 0.6875), description="blocks l of L with (l - 0.5) / L in [low, high)")
+    limit: int = Field(256, ge=4, description="probe words at most")
+    filter: Literal["all", "correct"] = Field(
+        "all", description="correct: only words that the model translates rightly"
+    )
+    partial_length: bool = Field(True, description="regress the number of tokens out, where it varies")
+    prompt: str = Field(description="names {source} and {target} and the {word}")
+    batch_tokens: int = Field(2048, ge=1, description="tokens in one batch at most, padding included")
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_fits(cls, prompt: str) -> str:
+        return checked_template(prompt, "source", "target", "word")
+
+    @field_validator("depth")
+    @classmethod
+    def _depth_is_a_range(cls, depth: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= depth[0] < depth[1] <= 1:
+            raise ValueError("should be [low, high] with 0 <= low < high <= 1")
+        return depth
 
 
 class EngineSettings(Node):
@@ -85,7 +133,13 @@ class DataSettings(Node):
     """Where the data lie."""
 
     root: str | None = Field(None, description="folder that holds the data sets, each in its own layout")
+    text: dict[str, str] = Field(default_factory=dict, description="text of one's own by language")
     dictionary: str | None = Field(None, description="a word list of one's own")
+
+    @field_validator("text")
+    @classmethod
+    def _languages_exist(cls, text: dict[str, str]) -> dict[str, str]:
+        return {known_language(code): file for code, file in text.items()}
 
 
 class CacheSettings(Node):
@@ -111,7 +165,8 @@ class Settings(Node):
     model: ModelSettings
     pair: PairSettings
     task: TargetNode
-    bridge: BridgeSettings
+    bridge: TargetNode
+    probe: ProbeSettings
     engine: EngineSettings
     callbacks: dict[str, LateTargetNode]
     trainer: TrainerSettings
@@ -132,7 +187,7 @@ class TrainSettings(Node):
 
 # What may change between two runs of which the second goes on with the first: none of it changes a number.
 _NOT_HASHED = ("hydra", "cache", "callbacks", "logger", "trainer", "sweep")
-_NOT_HASHED_KEYS = (("engine", "batch_tokens"),)
+_NOT_HASHED_KEYS = (("engine", "batch_tokens"), ("probe", "batch_tokens"))
 
 
 def hashed_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +260,11 @@ def path_problems(settings: Settings) -> list[str]:
         problems += _folder_problems("model.adapter", model.adapter, must_hold="adapter_config.json")
     if settings.data.root is not None:
         problems += _folder_problems("data.root", settings.data.root)
+    problems += [
+        f"data.text.{code}={file}: no such file. Give a text file with one sentence a line"
+        for code, file in settings.data.text.items()
+        if not Path(file).expanduser().is_file()
+    ]
     file = settings.data.dictionary
     if file is not None and not Path(file).expanduser().is_file():
         problems.append(

@@ -87,6 +87,7 @@ class LinesRecipe(_Part):
     source_weight: Share = Field(0.1, description="loss weight of the given side of a translation; the answer has 1")
     negated_share: Share = Field(0.4, description="mono and mt: share of facts that are denied")
     question_share: Share = Field(0.2, description="mt: share of lines that are questions")
+    mt_chain_share: Share = Field(0.2, description="mt: share of lines that go through a bridge; every pair strong")
     low_pair_weight: Share = Field(0.7, description="mt: how often a pair with a low language is drawn; others have 1")
     mono_weights: tuple[Rate, Rate, Rate] = Field(
         (3.0, 2.0, 1.0), description="mono: how often a hub, moderate, low language is drawn"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,23 @@ class Dictionary:
         for file in self.files:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Text in one language.
+
+    Attributes:
+        code: the language.
+        texts: distinct, in the files' order.
+        fingerprint: SHA-256 of all of it.
+        origin: where it comes from, in words.
+    """
+
+    code: str
+    texts: tuple[str, ...]
+    fingerprint: str
+    origin: str
 
 
 def data_root(settings: Settings) -> Path | None:
@@ -102,6 +120,87 @@ def dictionary(settings: Settings, pair: Pair, part: Part) -> Dictionary:
     return Dictionary(pair, _nonempty(entries, from_pivot), (to_pivot, from_pivot), note)
 
 
+def known_words(settings: Settings, pair: Pair, part: Part) -> Mapping[str, tuple[str, ...]]:
+    """The word list of a pair from `data.root`; empty where there is none."""
+    try:
+        _find(pair, part, data_root(settings))
+    except UserError:
+        return {}
+    return dictionary(settings, pair, part).entries
+
+
+def sentences(settings: Settings, code: str) -> Sentences:
+    """Text in a language for its neuron profile: one's own, NTREX, FLORES+, Belebele passages, else dictionary words.
+
+    Raises:
+        UserError: none of them is there, or a file is damaged.
+    """
+    own = settings.data.text.get(code)
+    if own is not None:
+        path = Path(own).expanduser().resolve()
+        return _sentences(code, [line.strip() for line in _text_of(path).splitlines()], path.name)
+    root = data_root(settings)
+    if root is not None:
+        for name, column in (("ntrex", "text"), ("flores", "text"), ("belebele", "flores_passage")):
+            files = _rows_files(root / name / (language(code).code_for(name) or ""), name)
+            if files:
+                return _sentences(code, _column(files[0], column), f"{name}/{files[0].parent.name}")
+    words = _training_words(settings, code)
+    if not words:
+        raise UserError(
+            f"no text in {language(code).english} ({code}) for neuron profiles. "
+            f"Give data.text.{code}=FILE (one sentence a line), or a data.root with ntrex/, flores/, belebele/ or muse/ "
+            f"files of it"
+        )
+    return _sentences(code, words, "dictionary words")
+
+
+def _training_words(settings: Settings, code: str) -> list[str]:
+    """Training words of a language over the dictionaries at hand, sorted; none that this run evaluates."""
+    pair = settings.pair.pair
+    words: set[str] = set()
+    for other in dict.fromkeys([*candidates(pair), pair.source, pair.target]):
+        if other != code:
+            words.update(known_words(settings, Pair(code, other), "train"))
+    evaluated = dictionary(settings, pair, "test").entries
+    return sorted(words - set(evaluated) - {word for gold in evaluated.values() for word in gold})
+
+
+def _sentences(code: str, texts: Iterable[object], origin: str) -> Sentences:
+    kept = tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
+    if not kept:
+        raise UserError(f"{origin}: holds no text in {language(code).english} ({code})")
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()
+    return Sentences(code, kept, digest, origin)
+
+
+def _rows_files(folder: Path, dataset: str) -> list[Path]:
+    if folder.name == dataset or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".parquet"))
+
+
+def _column(path: Path, column: str) -> list[object]:
+    """One column of a jsonl or parquet file."""
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            return list(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
+        return [json.loads(line)[column] for line in _text_of(path).splitlines() if line]
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as a data file with a column {column!r} ({error})") from None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}. Save the file as UTF-8") from None
+
+
 def read_word_pairs(path: Path) -> dict[str, tuple[str, ...]]:
     """Reads a word list: one pair a line, separated by a tab or by one space; a word may stand on several lines.
 
@@ -130,6 +229,11 @@ def read_word_pairs(path: Path) -> dict[str, tuple[str, ...]]:
         if parts[1].strip() not in translations:
             translations.append(parts[1].strip())
     return {word: tuple(translations) for word, translations in entries.items()}
+
+
+def _part_of(entries: Mapping[str, tuple[str, ...]], part: Part) -> Mapping[str, tuple[str, ...]]:
+    """A list without parts of its own, cut so that no word is both probed and evaluated."""
+    return {word: gold for place, (word, gold) in enumerate(entries.items()) if (place % 4 == 3) == (part == "train")}
 
 
 def _nonempty(entries: Mapping[str, tuple[str, ...]], path: Path) -> Mapping[str, tuple[str, ...]]:

@@ -75,3 +75,16 @@ def converse(dialogues: Sequence[Dialogue], answer: Answer) -> list[Prediction]:
             except StopIteration as stop:
                 done[index] = stop.value
     return [done[index] for index in range(len(dialogues))]
+
+
+def listen(dialogue: Dialogue, heard: list[Completion]) -> Dialogue:
+    """The same dialogue, with everything that the model says in it put on a list."""
+    question = next(dialogue)
+    while True:
+        completion = yield question
+        heard.append(completion)
+        try:
+            question = dialogue.send(completion)
+        except StopIteration as stop:
+            prediction: Prediction = stop.value
+            return prediction

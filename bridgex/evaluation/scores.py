@@ -1,22 +1,55 @@
-"""From single verdicts to a score with its interval."""
+"""From single verdicts to scores, the paired verdict, and the oracle."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from scipy.stats import binomtest
+import numpy as np
+import numpy.typing as npt
 
-from bridgex.evaluation.tasks.base import Item, Task, majority_score
+from bridgex.evaluation.tasks.base import DIRECT, Item, Task, majority_score
 from bridgex.languages import Pair
-from bridgex.records.schema import Metrics, Prediction, RouteScore
+from bridgex.records.schema import BridgeStep, Metrics, OracleScore, Paired, Prediction, RouteScore
+from bridgex.stats.paired import cross_fit_oracle, paired_difference, wilson_interval
+
+Floats = npt.NDArray[np.float64]
 
 
-def summarise(task: Task, pair: Pair, model: str, items: Sequence[Item], predictions: Sequence[Prediction]) -> Metrics:
-    """The metrics of a run from its predictions, which hold every item once a route."""
-    routes: dict[str, list[Prediction]] = {}
+def summarise(
+    task: Task,
+    pair: Pair,
+    model: str,
+    items: Sequence[Item],
+    predictions: Sequence[Prediction],
+    *,
+    chosen: str | None = None,
+    chosen_by: str | None = None,
+    uses_labels: bool = False,
+    candidates: Sequence[str] = (),
+    seed: int = 0,
+) -> Metrics:
+    """The metrics of a run from its predictions, which hold every item once a route.
+
+    Args:
+        task: what was asked.
+        pair: source and target.
+        model: its name.
+        items: the run's items, in order.
+        predictions: all of them.
+        chosen: the chosen bridge.
+        chosen_by: the strategy that chose it.
+        uses_labels: whether that strategy looked at these items' labels; then the comparison is out of fold.
+        candidates: all candidates.
+        seed: of bootstrap and folds.
+    """
+    by_route: dict[str, list[Prediction]] = {}
     for prediction in predictions:
-        routes.setdefault(prediction.route, []).append(prediction)
+        by_route.setdefault(prediction.route, []).append(prediction)
+    scores = item_scores(items, predictions)
+    groups = [item.group for item in items]
+    via = {code: scores[f"via {code}"] for code in candidates if f"via {code}" in scores}
+    is_complete = len(via) == len(candidates) > 0
     return Metrics(
         task=task.name,
         pair=str(pair),
@@ -25,15 +58,73 @@ def summarise(task: Task, pair: Pair, model: str, items: Sequence[Item], predict
         metric=task.metric,
         chance=task.chance,
         majority=majority_score(items),
-        routes={route: route_score(group) for route, group in routes.items()},
+        routes={route: route_score(group) for route, group in by_route.items()},
+        chosen=chosen,
+        chosen_by=chosen_by,
+        paired=_paired(scores[DIRECT], via, chosen, groups, uses_labels, seed) if chosen is not None else None,
+        oracle=_oracle(scores[DIRECT], via, None if uses_labels else chosen, groups, seed) if is_complete else None,
     )
 
 
 def route_score(predictions: Sequence[Prediction]) -> RouteScore:
-    """Share of right answers with its Wilson interval, and the misses by reason."""
+    """Share of right answers with its Wilson interval, the misses by reason, and how the bridge step went."""
     right = sum(prediction.correct for prediction in predictions)
-    low, high = binomtest(right, len(predictions)).proportion_ci(method="wilson")
     misses = Counter(prediction.miss for prediction in predictions if prediction.miss is not None)
     return RouteScore(
-        score=right / len(predictions), ci95=(low, high), n=len(predictions), misses=dict(sorted(misses.items()))
+        score=right / len(predictions),
+        ci95=wilson_interval(right, len(predictions)),
+        n=len(predictions),
+        misses=dict(sorted(misses.items())),
+        bridge_step=_bridge_step(predictions) if predictions[0].route.startswith("via ") else None,
+    )
+
+
+def _bridge_step(predictions: Sequence[Prediction]) -> BridgeStep:
+    with_right = [prediction.correct for prediction in predictions if prediction.bridge_correct is True]
+    with_wrong = [prediction.correct for prediction in predictions if prediction.bridge_correct is False]
+    known = len(with_right) + len(with_wrong)
+    return BridgeStep(
+        n_known=known,
+        correct=len(with_right) / known if known else None,
+        score_if_correct=sum(with_right) / len(with_right) if with_right else None,
+        score_if_wrong=sum(with_wrong) / len(with_wrong) if with_wrong else None,
+    )
+
+
+def item_scores(items: Sequence[Item], predictions: Sequence[Prediction]) -> dict[str, Floats]:
+    """By route, the score of each item, in the items' order."""
+    by_route: dict[str, dict[str, float]] = {}
+    for prediction in predictions:
+        by_route.setdefault(prediction.route, {})[prediction.id] = float(prediction.correct)
+    return {route: np.array([found[item.id] for item in items]) for route, found in by_route.items()}
+
+
+def _paired(
+    direct: Floats, via: Mapping[str, Floats], chosen: str, groups: Sequence[str], uses_labels: bool, seed: int
+) -> Paired:
+    bridge = via[chosen]
+    if uses_labels:
+        bridge = np.array(cross_fit_oracle(np.stack(list(via.values())), groups=groups, seed=seed).item_scores)
+    found = paired_difference(direct, bridge, groups, seed=seed)
+    return Paired(
+        difference=found.difference,
+        ci95=found.ci95,
+        mcnemar_p=found.mcnemar_p,
+        verdict=f"{found.verdict} (uses labels)" if uses_labels else found.verdict,
+    )
+
+
+def _oracle(
+    direct: Floats, via: Mapping[str, Floats], chosen: str | None, groups: Sequence[str], seed: int
+) -> OracleScore | None:
+    if len(set(groups)) < 2:
+        return None
+    codes = list(via)
+    table = np.stack([via[code] for code in codes])
+    found = cross_fit_oracle(table, None if chosen is None else via[chosen], direct, groups, seed)
+    return OracleScore(
+        bridge=codes[int(table.mean(axis=1).argmax())],
+        score=found.score,
+        regret=found.regret,
+        regret_with_direct=found.regret_with_direct,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from bridgex.evaluation.dialogue import converse
+from bridgex.evaluation.dialogue import Dialogue, converse
 from bridgex.evaluation.engine import HFEngine
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel
@@ -39,19 +39,24 @@ class ICLModule(LightningModule):
         target: language of the answers.
     """
 
+    verb = "Asking"
+
     def __init__(self, loaded: LoadedModel, task: Task, source: Language, target: Language) -> None:
         super().__init__()
         self.model = loaded.model
         self._engine = HFEngine(loaded)
         self._task, self._source, self._target = task, source, target
+        self.answer = self._engine.answer
 
     def predict_step(self, batch: Sequence[Sample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """Asks every sample of the batch, both steps of it where it goes through a bridge."""
-        dialogues = [self._task.dialogue(sample.item, self._source, self._target, sample.bridge) for sample in batch]
-        predictions: list[Prediction] = converse(dialogues, self._engine.answer)
+        predictions: list[Prediction] = converse([self.dialogue(sample) for sample in batch], self.answer)
         return predictions
+
+    def dialogue(self, sample: Sample) -> Dialogue:
+        """A fresh dialogue for a sample."""
+        return self._task.dialogue(sample.item, self._source, self._target, sample.bridge)
 
     def cost(self, sample: Sample) -> int:
         """Tokens that a sample's first question takes, prompt and longest answer."""
-        question = next(self._task.dialogue(sample.item, self._source, self._target, sample.bridge))
-        return self._engine.cost(question)
+        return self._engine.cost(next(self.dialogue(sample)))

@@ -65,14 +65,20 @@ def read_predictions(folder: Path) -> list[Prediction]:
 
 
 def merge_predictions(folder: Path, order: Iterable[tuple[str, str]]) -> list[Prediction]:
-    """Joins all processes' files into predictions.jsonl, in the given order of (route, id), and returns it."""
+    """Joins all processes' files into predictions.jsonl and returns the wanted ones.
+
+    Args:
+        folder: the run's folder.
+        order: the (route, id) wanted, which stand first in the file; what else is recorded follows.
+    """
     found = {(prediction.route, prediction.id): prediction for prediction in read_predictions(folder)}
-    merged = [found[key] for key in order]
-    write_text(folder / "predictions.jsonl", "".join(prediction.model_dump_json() + "\n" for prediction in merged))
+    wanted = [found.pop(key) for key in order]
+    lines = [prediction.model_dump_json() + "\n" for prediction in [*wanted, *found.values()]]
+    write_text(folder / "predictions.jsonl", "".join(lines))
     for path in _prediction_files(folder):
         if path.name != "predictions.jsonl":
             path.unlink()
-    return merged
+    return wanted
 
 
 def _prediction_files(folder: Path) -> list[Path]:

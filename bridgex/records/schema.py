@@ -50,6 +50,15 @@ class Prediction(Record):
     miss: Miss | None = Field(None, description="the first reason that holds; null: correct")
 
 
+class BridgeStep(Record):
+    """How the first step of a bridge route went, and what it was worth."""
+
+    n_known: int = Field(description="items whose bridge text can be compared with a dictionary")
+    correct: float | None = Field(description="share of those whose bridge text is a listed translation")
+    score_if_correct: float | None = Field(description="score of the items with a right bridge text")
+    score_if_wrong: float | None = Field(description="score of the items with a wrong one")
+
+
 class RouteScore(Record):
     """The score of one route."""
 
@@ -57,6 +66,25 @@ class RouteScore(Record):
     ci95: tuple[float, float] = Field(description="95 % interval: Wilson, where items are independent")
     n: int = Field(description="items")
     misses: dict[str, int] = Field(description="number of items by reason")
+    bridge_step: BridgeStep | None = Field(None, description="via routes only")
+
+
+class Paired(Record):
+    """The chosen bridge against direct, on the same items."""
+
+    difference: float = Field(description="via - direct")
+    ci95: tuple[float, float] = Field(description="95 % bootstrap interval, groups resampled whole")
+    mcnemar_p: float | None = Field(description="two-sided exact McNemar; null: scores that are not 0 or 1")
+    verdict: str = Field(description="bridge helps, bridge hurts, no evidence (at .05); marked where labels were used")
+
+
+class OracleScore(Record):
+    """The best bridge in hindsight, chosen on one half of the items and scored on the other, both ways."""
+
+    bridge: str = Field(description="best on all items")
+    score: float = Field(description="out of fold")
+    regret: float | None = Field(description="oracle - chosen, never clipped; null: nothing was chosen without labels")
+    regret_with_direct: float | None = Field(description="the same with direct among the oracle's choices")
 
 
 class Metrics(Record):
@@ -72,8 +100,66 @@ class Metrics(Record):
     routes: dict[str, RouteScore]
     chosen: str | None = Field(None, description="the chosen bridge language; null: none was chosen")
     chosen_by: str | None = Field(None, description="the strategy that chose it")
-    paired: None = Field(None, description="direct against the chosen bridge on the same items; null: no bridge")
-    oracle: None = Field(None, description="the best bridge in hindsight; null: not every candidate was evaluated")
+    paired: Paired | None = Field(
+        None, description="direct against the chosen bridge on the same items; null: no bridge"
+    )
+    oracle: OracleScore | None = Field(None, description="null: not every candidate was evaluated")
+
+
+class CandidateRecord(Record):
+    """One candidate in one strategy's ranking."""
+
+    score: float = Field(description="what is ranked; for hsic, raw less what chance gives")
+    raw: float = Field(description="before the chance correction")
+    ci95: tuple[float, float] | None = Field(None, description="95 % interval of score over source words; null: none")
+    rank: int = Field(description="1 is best; ties are broken by the candidates' order")
+    p_rank1: float | None = Field(None, description="share of replicates in which it is best")
+    p_any_dependence: float | None = Field(
+        None, description="share of shifts that score as high: any dependence at all"
+    )
+    smaller_leg: float | None = Field(None, description="the smaller of source-bridge and bridge-target")
+    block_scores: dict[int, float] | None = Field(None, description="raw score by block")
+    self_matches: float | None = Field(None, description="share of overlap neurons that are this candidate's too")
+
+
+class StrategyRecord(Record):
+    """One strategy's ranking."""
+
+    scores: dict[str, CandidateRecord] = Field(description="by candidate; empty where the strategy is missing")
+    ties: list[list[str]] = Field(default_factory=list, description="candidates with equal scores")
+    blocks: list[int] = Field(default_factory=list, description="blocks that counted")
+    set_sizes: dict[str, dict[int, int]] = Field(default_factory=dict, description="neurons by set and block")
+    margin: float | None = Field(None, description="best score less the runner-up's")
+    margin_ci95: tuple[float, float] | None = Field(None, description="its 95 % interval over source words")
+    seconds: float = Field(0.0, description="wall time, gathering of evidence included")
+    missing: str | None = Field(None, description="why there is no ranking")
+
+
+class Ranking(Record):
+    """ranking.json."""
+
+    pair: str
+    candidates: list[str]
+    chosen: str | None
+    chosen_by: str | None
+    strategies: dict[str, StrategyRecord]
+
+
+class MeasureRow(Record):
+    """One line of measures.jsonl, the long table of both studies."""
+
+    model: str
+    source: str
+    target: str
+    bridge: str | None
+    block: int | None
+    site: str = Field(description="where it was read: mlp_act, hidden")
+    pooling: str = Field(description="tokens to one vector: mean, last, cls")
+    measure: str
+    estimator: str | None
+    value: float
+    n: int
+    seed: int
 
 
 class PreviewPrompt(Record):
@@ -100,7 +186,8 @@ class Status(Record):
     state: State
     config_hash: str = Field(description="eight hex digits of the resolved config")
     fingerprints: dict[str, str] = Field(default_factory=dict, description="model and data files, by SHA-256")
-    notes: list[str] = Field(default_factory=list, description="what the run says of its data and model")
+    notes: list[str] = Field(default_factory=list, description="what a reader of the results must know")
+    details: list[str] = Field(default_factory=list, description="what was checked and found as it should be")
     error: str | None = None
     start: str = Field(description="ISO 8601, UTC")
     end: str | None = None

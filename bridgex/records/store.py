@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -94,6 +95,11 @@ class RunFolder:
         if text not in self.status.notes:
             self.set(notes=[*self.status.notes, text])
 
+    def detail(self, text: str) -> None:
+        """Records a sentence that a reader may look up; the same one once."""
+        if text not in self.status.details:
+            self.set(details=[*self.status.details, text])
+
     def identify(self, fingerprints: Mapping[str, str]) -> None:
         """Records what the run's inputs are.
 
@@ -144,7 +150,7 @@ def read_metrics(folder: Path) -> Metrics:
 
 
 def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuses a folder that this config cannot be written to; makes nothing.
+    """Refuses a folder that this config cannot be written to; leaves nothing.
 
     Raises:
         UserError: another config's run, a living process, or no permission.
@@ -154,8 +160,14 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
         place = place.parent
     if not place.is_dir():
         raise UserError(f"{place}: is a file, and the run needs a folder there. Give another hydra.run.dir")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place}: cannot be written. Give a hydra.run.dir where you may write")
+    try:
+        Path(
+            tempfile.mkdtemp(dir=place, prefix=".bridgex-")
+        ).rmdir()  # permissions alone do not tell, least of all root's
+    except OSError as error:
+        raise UserError(
+            f"{place}: cannot be written ({error.strerror}). Give a hydra.run.dir where you may write"
+        ) from None
     status = read_status(folder)
     if status is None:
         return

@@ -27,7 +27,22 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         (
             "pear=de-fr",
             "pear: no such key, did you mean pair? Allowed here: bridge, cache, callbacks, data, engine, experiment, "
-            "model, pair, seed, sweep, task, trainer",
+            "model, pair, probe, seed, sweep, task, trainer",
+        ),
+        ("probe.neuron_share=7", "probe.neuron_share=7: should be less than or equal to 0.5"),
+        ("probe.depth=[0.7,0.2]", "probe.depth=[0.7, 0.2]: should be [low, high] with 0 <= low < high <= 1"),
+        (
+            "bridge.language=tlh",
+            "bridge.language=tlh: no language 'tlh' (did you mean tl or th?).",
+        ),
+        (
+            "bridge.hsic.estimator=paperr",
+            "bridge.hsic.estimator=paperr: not allowed (nearest: paper). Allowed: normalised, unbiased, biased, paper",
+        ),
+        (
+            "bridge=hsik",
+            "bridge=hsik: not allowed (nearest: hsic). "
+            "Allowed: compare, confidence, cosine, fixed, hsic, lexical, none, oracle, overlap, random",
         ),
         ("pair=qaa-qaa", "pair 'qaa-qaa': source and target are the same. Choose two different languages."),
         ("seed=-1", "seed=-1: should be greater than or equal to 0"),
@@ -35,13 +50,13 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         ("task.limit=few", "task.limit=few: should be a valid integer, unable to parse string as an integer"),
         (
             "task.limt=3",
-            "task.limt: no such key, did you mean limit? Allowed here: dry_run, limit, max_tokens, name, prompt",
+            "task.limt: no such key, did you mean limit? Allowed here: chain, dry_run, limit, max_tokens, name, prompt",
         ),
         (
             "model.dtype=floot16",
             "model.dtype=floot16: not allowed (nearest: float16, bfloat16). Allowed: auto, float32, bfloat16, float16",
         ),
-        ("task.prompt='{word}{x}'", "task.prompt={word}{x}: may name {source}, {target} and {word} only, found 'x'"),
+        ("task.prompt='{word}{x}'", "task.prompt={word}{x}: may name {source} {target} {word} only, found 'x'"),
         (
             "task.prompt=[",
             "task.prompt=[: cannot be read. Write key=value; quote values that hold spaces, commas or brackets",
@@ -53,7 +68,8 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         ),
         (
             "+colour=red",
-            "colour: no such key. Allowed here: bridge, cache, callbacks, data, engine, model, pair, seed, sweep, task, trainer",
+            "colour: no such key. Allowed here: bridge, cache, callbacks, data, engine, model, pair, "
+            "probe, seed, sweep, task, trainer",
         ),
         (
             "experiment=toy_world",
@@ -64,6 +80,11 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
 )
 def test_one_mistake_is_one_line(override: str, line: str) -> None:
     assert problems(override) == [line]
+
+
+def test_text_of_an_unknown_language_is_refused() -> None:
+    (line,) = problems("++data.text.xx=f")
+    assert line.startswith("data.text={'xx': 'f'}: no language 'xx'.")
 
 
 def test_all_mistakes_of_a_command_come_at_once() -> None:
@@ -98,7 +119,7 @@ def test_every_cell_of_a_sweep_is_checked_in_hydras_order(tmp_path: Path) -> Non
         ("en-de", 1),
     ]
     assert len({cell.folder for cell in cells}) == 4
-    assert all(cell.folder.name.startswith(f"random_{cell.config['pair']['name']}_bli_none_") for cell in cells)
+    assert all(cell.folder.name.startswith(f"random_{cell.config['pair']['name']}_bli_hsic_") for cell in cells)
     (line,) = problems("pair=de-fr,en-xx", is_multirun=True)
     assert "no language 'xx'" in line
 
@@ -112,11 +133,13 @@ def test_a_users_own_folder_of_choices_is_found(tmp_path: Path) -> None:
 
 def test_a_users_own_class_is_checked_by_its_constructor() -> None:
     base = "task._target_=tests.fakes.own_task.OwnTask"
-    assert problems(base, "task.name=own", "~task.max_tokens", "~task.prompt", "task.loud=quiet") == [
+    assert problems(base, "task.name=own", "~task.max_tokens", "~task.prompt", "~task.chain", "task.loud=quiet") == [
         "task.loud=quiet: should be a valid boolean, unable to interpret input"
     ]
     command.check(
-        "evaluate", [base, "task.name=own", "~task.max_tokens", "~task.prompt", "+task.loud=true"], settings.validate
+        "evaluate",
+        [base, "task.name=own", "~task.max_tokens", "~task.prompt", "~task.chain", "+task.loud=true"],
+        settings.validate,
     )
 
 

@@ -83,15 +83,96 @@ def test_scores_count_items_with_their_wilson_interval() -> None:
     assert score.ci95 == pytest.approx((0.236593, 0.763407), abs=1e-6)
 
 
-def test_the_summary_names_what_guessing_would_give() -> None:
+def route(item: Item, *outputs: str, bridge: str | None = "en") -> Prediction:
+    """Plays a dialogue with given outputs, and checks what is asked on the way."""
+    dialogue = task().dialogue(item, language("de"), language("fr"), None if bridge is None else language(bridge))
+    question = next(dialogue)
+    for place, output in enumerate(outputs):
+        expected = [
+            f'Deutsch:"{item.text}"→English:',
+            f'Deutsch:"{item.text}"→English:"{outputs[0].strip(chr(34))}"→français:',
+        ]
+        assert question.prompt == (expected[place] if bridge else f'Deutsch:"{item.text}"→français:')
+        try:
+            question = dialogue.send(Completion(question.prompt, output, 2, -1.0, False))
+        except StopIteration as stop:
+            found: Prediction = stop.value
+            assert place == len(outputs) - 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("outputs", "bridge_text", "bridge_correct", "correct", "miss"),
+    [
+        (('"dog"', '"chien"'), "dog", True, True, None),
+        (('"cat"', '"chien"'), "cat", False, True, None),
+        (('"dog"', '"chat"'), "dog", True, False, "wrong"),
+        (('"cat"', '"chat"'), "cat", False, False, "bad_bridge"),
+        (('"cat"', '"Hund"'), "cat", False, False, "wrong_language"),
+        (('"cat"', ""), "cat", False, False, "not_found"),
+        (("",), None, False, False, "not_found"),
+    ],
+)
+def test_a_bridge_is_asked_first_and_judged_by_the_dictionary(
+    outputs: tuple[str, ...], bridge_text: str | None, bridge_correct: bool, correct: bool, miss: str | None
+) -> None:
+    item = Item("Hund", "Hund", ("chien",), "Hund", bridge_gold={"en": ("dog", "hound")})
+    found = route(item, *outputs)
+    assert (found.route, found.bridge_text, found.bridge_correct) == ("via en", bridge_text, bridge_correct)
+    assert (found.correct, found.miss) == (correct, miss)
+    assert [step.kind for step in found.steps] == ["bridge", "answer"][: len(outputs)]
+
+
+def test_without_a_dictionary_the_bridge_text_is_not_judged() -> None:
+    found = route(Item("Hund", "Hund", ("chien",), "Hund"), '"dog"', '"chat"')
+    assert (found.bridge_correct, found.miss) == (None, "wrong")
+
+
+def _items(count: int) -> list[Item]:
+    return [Item(f"w{n}", f"w{n}", ("x",), f"w{n}", bridge_gold={"en": ("b",)}) for n in range(count)]
+
+
+def test_the_summary_pairs_the_chosen_bridge_with_direct_and_names_the_oracle() -> None:
+    items = _items(12)
+    direct = [route(item, '"x"' if n < 2 else '"y"', bridge=None) for n, item in enumerate(items)]
+    via = [route(item, '"b"' if n < 10 else '"c"', '"x"' if n < 10 else '"y"') for n, item in enumerate(items)]
+    found = summarise(
+        task(), Pair("de", "fr"), "m", items, [*direct, *via], chosen="en", chosen_by="hsic", candidates=["en"]
+    )
+    assert (found.n, found.metric, found.chance, found.majority) == (12, "accuracy", None, 1.0)
+    assert found.paired is not None
+    assert found.paired.difference == pytest.approx(8 / 12)
+    assert found.paired.mcnemar_p == pytest.approx(2 / 2**8)  # 8 discordant items, all one way
+    assert found.paired.verdict == "bridge helps"
+    step = found.routes["via en"].bridge_step
+    assert step is not None
+    assert (step.n_known, step.correct, step.score_if_correct, step.score_if_wrong) == (12, 10 / 12, 1.0, 0.0)
+    assert found.routes["direct"].bridge_step is None
+    assert found.oracle is not None
+    assert (found.oracle.bridge, found.oracle.regret) == ("en", 0.0)
+
+
+def test_a_choice_by_labels_is_compared_out_of_fold_and_marked() -> None:
+    items = _items(12)
+    direct = [route(item, '"y"', bridge=None) for item in items]
+    via = [route(item, '"b"', '"x"') for item in items]
+    found = summarise(
+        task(), Pair("de", "fr"), "m", items, [*direct, *via],
+        chosen="en", chosen_by="oracle", uses_labels=True, candidates=["en"],
+    )  # fmt: skip
+    assert found.paired is not None
+    assert found.paired.verdict == "bridge helps (uses labels)"
+    assert found.oracle is not None
+    assert found.oracle.regret is None
+
+
+def test_without_a_bridge_nothing_is_paired() -> None:
+    items = _items(3)
+    found = summarise(task(), Pair("de", "fr"), "m", items, [route(item, '"x"', bridge=None) for item in items])
+    assert (found.chosen, found.chosen_by, found.paired, found.oracle) == (None, None, None, None)
+    assert list(found.routes) == ["direct"]
+
+
+def test_the_majority_is_the_answer_that_fits_most_items() -> None:
     items = [Item(word, word, gold, word) for word, gold in {"a": ("x", "y"), "b": ("x",), "c": ("z",)}.items()]
     assert majority_score(items) == pytest.approx(2 / 3)
-    found = summarise(task(), Pair("de", "fr"), "m", items, [ask('"chien"')] * 3)
-    assert (found.task, found.pair, found.metric, found.chance, found.chosen) == (
-        "bli",
-        "de-fr",
-        "accuracy",
-        None,
-        None,
-    )
-    assert list(found.routes) == ["direct"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bridgex.config.settings import Settings
 from bridgex.evaluation.answers import END_OF_WORD
 from bridgex.evaluation.dialogue import Dialogue, Question
@@ -15,12 +17,17 @@ class OwnTask(Task):
 
     loud: bool = False
 
-    def load(self, settings: Settings) -> Items:
+    def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         return Items((Item("1", "word", ("gold",), "1"),), "0" * 64, ("one item only",))
 
     def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
         completion = yield Question("answer", f"{item.text}!", 3, END_OF_WORD)
         return Prediction(
-            id=item.id, route=route_name(bridge), steps=[completion.step("answer")], gold=list(item.gold), correct=False,
-            miss="wrong", answer=completion.text,
-        )  # fmt: skip
+            id=item.id,
+            route=route_name(bridge),
+            steps=[completion.step("answer")],
+            gold=list(item.gold),
+            correct=False,
+            miss="wrong",
+            answer=completion.text,
+        )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,12 +25,14 @@ class Item:
         text: what stands in the source language.
         gold: right answers, any of which counts.
         group: items of one group are resampled together.
+        bridge_gold: right bridge texts by language, where the data have them.
     """
 
     id: str
     text: str
     gold: tuple[str, ...]
     group: str
+    bridge_gold: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,21 @@ class Task(BaseModel, ABC):
     limit: int | None = Field(None, ge=1, description="first N items; null: all")
     dry_run: bool = Field(False, description="show prompts and cost, ask nothing")
 
-    def items(self, settings: Settings) -> Items:
+    def items(self, settings: Settings, bridges: Sequence[str] = ()) -> Items:
         """The items of the settings' pair, cut to `limit`.
+
+        Args:
+            settings: of the run.
+            bridges: languages whose right bridge texts are wanted, where the data have them.
 
         Raises:
             UserError: the data lack the pair, or a file is damaged.
         """
-        found = self.load(settings)
+        found = self.load(settings, bridges)
         return Items(found.items[: self.limit], found.fingerprint, found.notes)
 
     @abstractmethod
-    def load(self, settings: Settings) -> Items:
+    def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         """All items of the settings' pair."""
 
     @abstractmethod

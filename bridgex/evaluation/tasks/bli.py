@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import Settings, checked_template
 from bridgex.data import sources
 from bridgex.evaluation.answers import END_OF_WORD, is_foreign_script, is_match, normalise_word, read_word
 from bridgex.evaluation.dialogue import Dialogue, Question
 from bridgex.evaluation.tasks.base import Item, Items, Task, route_name
-from bridgex.languages import Language
+from bridgex.languages import Language, Pair
 from bridgex.records.schema import Miss, Prediction
 
 
@@ -23,42 +24,71 @@ class WordTranslation(Task):
 
     metric: ClassVar[str] = "accuracy"
 
-    max_tokens: int = Field(30, ge=1, description="generated tokens at most")
+    max_tokens: int = Field(30, ge=1, description="generated tokens at most, each step")
     prompt: str = Field(description="names {source} and {target} and the {word}")
+    chain: str = Field(description="names also {bridge} and the {bridge_word} that the first step gave")
 
     @field_validator("prompt")
     @classmethod
     def _prompt_fits(cls, prompt: str) -> str:
-        try:
-            prompt.format(source="", target="", word="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"may name {{source}}, {{target}} and {{word}} only, found {error}") from None
-        return prompt
+        return checked_template(prompt, "source", "target", "word")
 
-    def load(self, settings: Settings) -> Items:
+    @field_validator("chain")
+    @classmethod
+    def _chain_fits(cls, chain: str) -> str:
+        return checked_template(chain, "source", "target", "word", "bridge", "bridge_word")
+
+    def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         """Test words in the dictionary's order, each once."""
-        found = sources.dictionary(settings, settings.pair.pair, "test")
-        items = tuple(Item(id=word, text=word, gold=gold, group=word) for word, gold in found.entries.items())
+        pair = settings.pair.pair
+        found = sources.dictionary(settings, pair, "test")
+        to_bridge = {code: sources.known_words(settings, Pair(pair.source, code), "test") for code in bridges}
+        items = tuple(
+            Item(
+                id=word,
+                text=word,
+                gold=gold,
+                group=word,
+                bridge_gold={code: entries[word] for code, entries in to_bridge.items() if word in entries},
+            )
+            for word, gold in found.entries.items()
+        )
         return Items(items, found.fingerprint(), (found.note,) if found.note else ())
 
     def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
-        """One question: the word in the source language, to be continued in the target language."""
+        """The word in the source language, to be continued in the target language; via a bridge in two steps."""
+        steps, bridge_text, bridge_correct = [], None, None
         prompt = self.prompt.format(source=source.name, target=target.name, word=item.text)
-        completion = yield Question("answer", prompt, self.max_tokens, END_OF_WORD)
-        answer = read_word(completion)
+        if bridge is not None:
+            first = self.prompt.format(source=source.name, target=bridge.name, word=item.text)
+            completion = yield Question("bridge", first, self.max_tokens, END_OF_WORD)
+            steps.append(completion.step("bridge"))
+            bridge_text = read_word(completion)
+            if bridge.code in item.bridge_gold:
+                bridge_correct = is_match(bridge_text, item.bridge_gold[bridge.code])
+            prompt = self.chain.format(
+                source=source.name, bridge=bridge.name, target=target.name, word=item.text, bridge_word=bridge_text
+            )
+        answer, is_truncated = None, False
+        if bridge is None or bridge_text is not None:  # without a bridge word there is nothing to go on with
+            completion = yield Question("answer", prompt, self.max_tokens, END_OF_WORD)
+            steps.append(completion.step("answer"))
+            answer, is_truncated = read_word(completion), completion.is_truncated
         is_correct = is_match(answer, item.gold)
         return Prediction(
             id=item.id,
             route=route_name(bridge),
-            steps=[completion.step("answer")],
+            steps=steps,
+            bridge_text=bridge_text,
+            bridge_correct=bridge_correct,
             answer=answer,
             gold=list(item.gold),
             correct=is_correct,
-            miss=None if is_correct else _miss(answer, completion.is_truncated, item.text, target),
+            miss=None if is_correct else _miss(answer, is_truncated, item.text, target, bridge_correct),
         )
 
 
-def _miss(answer: str | None, is_truncated: bool, word: str, target: Language) -> Miss:
+def _miss(answer: str | None, is_truncated: bool, word: str, target: Language, bridge_correct: bool | None) -> Miss:
     """Why an answer does not count: the first reason that holds."""
     if is_truncated:
         return "truncated"
@@ -66,4 +96,4 @@ def _miss(answer: str | None, is_truncated: bool, word: str, target: Language) -
         return "not_found"
     if is_foreign_script(answer, target) or normalise_word(answer) == normalise_word(word):
         return "wrong_language"
-    return "wrong"
+    return "bad_bridge" if bridge_correct is False else "wrong"

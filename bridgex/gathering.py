@@ -1,0 +1,188 @@
+"""Fills a strategy's evidence: what costs a forward pass is computed when it is first asked for, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from lightning.pytorch import Callback, Trainer
+
+from bridgex.config.settings import Settings
+from bridgex.data import sources
+from bridgex.errors import UserError
+from bridgex.evaluation.scores import item_scores
+from bridgex.evaluation.tasks.base import DIRECT, Item, Items, Task
+from bridgex.evaluation.tasks.bli import WordTranslation
+from bridgex.extract.loading import LoadedModel
+from bridgex.extract.profiles import Profile
+from bridgex.languages import Pair, language
+from bridgex.lit.callbacks import CollectOutputs
+from bridgex.lit.confidence import collect_confidence
+from bridgex.lit.data import SampleData
+from bridgex.lit.modules import ICLModule, Sample
+from bridgex.lit.probe import collect_probe_matrix, collect_profiles
+from bridgex.records.cache import ProfileCache
+from bridgex.records.schema import Prediction
+from bridgex.records.store import RunFolder
+from bridgex.select.evidence import Evidence, Floats, LanguageProfile, ProbeActivations, RouteScores
+
+MakeTrainer = Callable[[Sequence[Callback]], Trainer]
+# Fewer probe words than this say nothing of how neurons go together.
+_MIN_CORRECT_WORDS = 30
+_CHAIN = '{source}:"{word}"→{bridge}:"{bridge_word}"→{target}:'
+
+
+class Gatherer:
+    """Gathers evidence for one run.
+
+    Args:
+        settings: of the run.
+        run: its folder, for notes.
+        loaded: its model.
+        items: its items, whose words are kept out of every probe.
+        make_trainer: makes the trainers that run the model.
+        cache_folder: where profiles are kept for all runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: RunFolder,
+        loaded: LoadedModel,
+        items: Items,
+        make_trainer: MakeTrainer,
+        cache_folder: Path,
+    ) -> None:
+        self._settings, self._run, self._loaded, self._items = settings, run, loaded, items
+        self._make_trainer = make_trainer
+        self._cache = ProfileCache(cache_folder)
+
+    def evidence(self, candidates: Sequence[str], route_scores: Callable[[], RouteScores]) -> Evidence:
+        """The evidence for ranking these candidates.
+
+        Args:
+            candidates: codes to rank.
+            route_scores: evaluates every route; called by strategies that look at labels only.
+        """
+        pair = self._settings.pair.pair
+        codes = (pair.source, pair.target, *candidates)
+        profiles = cache(lambda: self._profiles(codes))
+        words = cache(self._probe_items)
+        return Evidence(
+            pair=pair,
+            candidates=tuple(candidates),
+            probe_settings=self._settings.probe,
+            seed=self._settings.seed,
+            profile=lambda code: profiles()[code],
+            probe=lambda neurons: self._probe(words(), neurons),
+            dictionary=lambda source, target: self._dictionary(source, target),
+            confidence=cache(lambda: self._confidence(words(), candidates)),
+            route_scores=cache(route_scores),
+        )
+
+    def _profiles(self, codes: Sequence[str]) -> dict[str, LanguageProfile]:
+        texts = {code: sources.sentences(self._settings, code) for code in codes}
+        origins = sorted({text.origin.partition("/")[0] for text in texts.values()})
+        say = self._run.note if "dictionary words" in origins else self._run.detail
+        say(f"neuron profiles are made from {', '.join(origins)}")
+        keys = {code: self._profile_key(text) for code, text in texts.items()}
+        found = {code: kept for code, key in keys.items() if (kept := self._cache.get(key)) is not None}
+        fresh = collect_profiles(
+            self._loaded,
+            {code: texts[code].texts for code in codes if code not in found},
+            self._make_trainer,
+            batch_tokens=self._settings.probe.batch_tokens,
+            note=self._run.detail,
+        )
+        for code, profile in fresh.items():
+            self._cache.put(keys[code], profile.arrays())
+        profiles = {code: Profile.from_arrays(arrays) for code, arrays in found.items()} | fresh
+        return {code: LanguageProfile(profile.share, profile.mean) for code, profile in profiles.items()}
+
+    def _profile_key(self, text: sources.Sentences) -> dict[str, str]:
+        return {
+            "model": self._run.status.fingerprints["model"],
+            "dtype": str(self._loaded.model.dtype),
+            "site": "mlp_act",
+            "language": text.code,
+            "text": text.fingerprint,
+        }
+
+    def _probe_items(self) -> list[Item]:
+        """Training words of the pair, none of them evaluated; only rightly translated ones where that is asked for."""
+        settings = self._settings
+        found = sources.dictionary(settings, settings.pair.pair, "train")
+        evaluated = {item.text for item in self._items.items}
+        words = [(word, gold) for word, gold in found.entries.items() if word not in evaluated]
+        if found.note:
+            self._run.note(found.note)
+        items = [Item(word, word, gold, word) for word, gold in words[: settings.probe.limit]]
+        if settings.probe.filter == "correct":
+            items = self._understood(items)
+        self._run.detail(f"{len(items)} probe words")
+        if len(items) < 4:
+            raise UserError(f"pair {settings.pair.name}: {len(items)} probe words, and a ranking needs at least 4")
+        return items
+
+    def _understood(self, items: Sequence[Item]) -> list[Item]:
+        source, target = self._languages()
+        module = ICLModule(self._loaded, self._task(), source, target)
+        collect = CollectOutputs()
+        data = SampleData([Sample(item, None) for item in items], module.cost, self._settings.engine.batch_tokens)
+        self._make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
+        predictions: list[Prediction] = collect.found
+        right = {prediction.id for prediction in predictions if prediction.correct}
+        if len(right) < _MIN_CORRECT_WORDS:
+            raise UserError(
+                f"probe.filter=correct: the model translates {len(right)} of {len(items)} probe words rightly, and "
+                f"{_MIN_CORRECT_WORDS} are needed. Raise probe.limit, or use probe.filter=all"
+            )
+        self._run.note("probe.filter=correct uses dictionary labels")
+        return [item for item in items if item.id in right]
+
+    def _probe(self, items: Sequence[Item], neurons: Sequence[npt.NDArray[Any]]) -> ProbeActivations:
+        source, target = self._languages()
+        template = self._settings.probe.prompt
+        matrix = collect_probe_matrix(
+            self._loaded,
+            [template.format(source=source.name, target=target.name, word=item.text) for item in items],
+            neurons,
+            self._make_trainer,
+            batch_tokens=self._settings.probe.batch_tokens,
+            note=self._run.detail,
+        )
+        return ProbeActivations(matrix.values, matrix.num_tokens)
+
+    def _confidence(self, items: Sequence[Item], candidates: Sequence[str]) -> Mapping[str, Floats]:
+        source, target = self._languages()
+        return collect_confidence(
+            self._loaded,
+            self._task(),
+            items,
+            source,
+            target,
+            [language(code) for code in candidates],
+            self._make_trainer,
+            batch_tokens=self._settings.engine.batch_tokens,
+        )
+
+    def _dictionary(self, source: str, target: str) -> Mapping[str, tuple[str, ...]] | None:
+        return sources.known_words(self._settings, Pair(source, target), "train") or None
+
+    def _languages(self) -> tuple[Any, Any]:
+        return language(self._settings.pair.source), language(self._settings.pair.target)
+
+    def _task(self) -> Task:
+        """Word translation with the probe's own prompt, whatever the run's task is."""
+        return WordTranslation(name="probe", prompt=self._settings.probe.prompt, chain=_CHAIN)
+
+
+def route_scores(items: Items, predictions: Sequence[Prediction]) -> RouteScores:
+    """Every route's scores as strategies that look at labels want them."""
+    scores = item_scores(items.items, predictions)
+    direct = scores.pop(DIRECT)
+    via = {route.removeprefix("via "): values for route, values in scores.items()}
+    return RouteScores(direct, via, tuple(item.group for item in items.items))

@@ -1,0 +1,294 @@
+"""Reads neurons under Lightning: profiles of languages and the probe matrix of prompts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from bridgex.errors import UserError
+from bridgex.extract.extractor import ActivationReader
+from bridgex.extract.loading import LoadedModel
+from bridgex.extract.profiles import ProbeColumns, ProbeMatrix, Profile, ProfileSums
+from bridgex.extract.selfcheck import check_rows, pad_id
+from bridgex.extract.sites import Site, find_sites
+from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, plain_ids, rows_of
+
+MakeTrainer = Callable[[Sequence[Callback]], Trainer]
+_T = TypeVar("_T")
+
+_NUM_CHECKED = 3
+
+
+class BlockCallback(Callback, ABC):
+    """A callback that gets each block's activation while it is in memory."""
+
+    @abstractmethod
+    def on_block(self, batch: ProbeBatch, block: int, activation: Tensor) -> None:
+        """Takes one block of one batch.
+
+        Args:
+            batch: the texts.
+            block: number of the block, 1..L.
+            activation: `[B, T, I]`, the model's own memory: copy what is kept, change nothing.
+        """
+
+
+class ProbeModule(LightningModule):
+    """Each predict step runs the model, without its head, once on a batch and hands every block to the callbacks.
+
+    Args:
+        loaded: the model; the trainer moves it to its device.
+        check: token ids of a few texts on which the reading of neurons is checked first, on that device.
+        blocks: the blocks to read; None: all. The model is not run further than the last of them.
+        note: gets what a reader of the results must know.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        check: Sequence[Sequence[int]],
+        blocks: Sequence[int] | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = loaded.model
+        self._loaded, self._check, self._blocks, self._note = loaded, check, blocks, note
+        self._sites: tuple[Site, ...] = ()
+
+    def on_predict_start(self) -> None:
+        """Finds the sites and checks them.
+
+        Raises:
+            UserError: the model's neurons cannot be read, or not rightly.
+        """
+        sites = find_sites(self.model)
+        num_prefix = len(self._loaded.encoder.prefix)
+        checked = check_rows(self.model, sites, self._check, num_prefix, pad_id(self._loaded))
+        for note in checked.notes():
+            if self._note is not None:
+                self._note(note)
+        if self._blocks is not None and any(block > len(sites) for block in self._blocks):
+            raise ValueError(f"block {max(self._blocks)} of a model of {len(sites)} blocks")
+        self._sites = tuple(site for site in sites if self._blocks is None or site.block in self._blocks)
+
+    def predict_step(self, batch: ProbeBatch | None, batch_idx: int = 0, dataloader_idx: int = 0) -> int:
+        """Reads one batch; returns its number of texts."""
+        if batch is None:
+            return 0
+        callbacks: Sequence[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        taking = [callback for callback in callbacks if isinstance(callback, BlockCallback)]
+
+        def receive(block: int, activation: Tensor) -> None:
+            for callback in taking:
+                callback.on_block(batch, block, activation)
+
+        # For one step only, so that no error leaves a hook behind.
+        with ActivationReader(self.model, self._sites) as reader:
+            reader.run(batch.ids, batch.attention_mask, receive)
+        return len(batch.columns)
+
+
+class CollectProfiles(BlockCallback):
+    """Sums up each group's activations.
+
+    Attributes:
+        sums: by group, those of all processes once prediction has ended; None before.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, ProfileSums] | None = None
+        self._own: dict[str, ProfileSums] = {}
+
+    def on_block(self, batch: ProbeBatch, block: int, activation: Tensor) -> None:
+        """Adds one block of one batch."""
+        self._own.setdefault(batch.group, ProfileSums()).update(block, activation, batch.counts)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Adds up all processes' sums."""
+        self.sums = {}
+        for part in _from_all({group: sums.cpu() for group, sums in self._own.items()}, trainer):
+            for group, sums in part.items():
+                self.sums[group] = self.sums[group] + sums if group in self.sums else sums
+
+
+class CollectProbeMatrix(BlockCallback):
+    """Fills the columns of a probe matrix.
+
+    Args:
+        neurons: per block, the indices of the neurons to keep.
+        num_prompts: columns.
+
+    Attributes:
+        values: per block `[neurons, prompts]`, those of all processes once prediction has ended; None before.
+        num_filled: how many times each column was filled, by all processes.
+    """
+
+    def __init__(self, neurons: Sequence[npt.NDArray[Any]], num_prompts: int) -> None:
+        self.values: tuple[npt.NDArray[np.float32], ...] | None = None
+        self.num_filled = Counter[int]()
+        self._columns = ProbeColumns(neurons, num_prompts)
+        self._shapes = [(len(indices), num_prompts) for indices in neurons]
+
+    def on_block(self, batch: ProbeBatch, block: int, activation: Tensor) -> None:
+        """Fills one batch's columns of one block."""
+        self._columns.update(block, activation, batch.counts, batch.columns)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Marks the batch's columns as filled."""
+        if batch is not None:
+            self._columns.finish_batch(batch.columns)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts all processes' columns together."""
+        values = [np.full(shape, np.nan, dtype=np.float32) for shape in self._shapes]
+        for columns, means in _from_all(self._columns.part(), trainer):
+            self.num_filled.update(columns)
+            for block, part in means.items():
+                values[block - 1][:, columns] = part.T
+        self.values = tuple(values)
+
+
+def collect_profiles(
+    loaded: LoadedModel,
+    texts: Mapping[str, Sequence[str]],
+    make_trainer: MakeTrainer,
+    *,
+    batch_tokens: int,
+    note: Callable[[str], None] | None = None,
+) -> dict[str, Profile]:
+    """Profiles of languages over text, which is given to the model as it is, without a chat template.
+
+    Args:
+        loaded: the model and its encoder.
+        texts: sentences by language.
+        make_trainer: makes the trainer that runs it, with these callbacks.
+        batch_tokens: tokens in one batch at most, padding included.
+        note: gets what a reader of the results must know: what the self-check measured, how many texts were cut.
+
+    Returns:
+        One profile a language, the same in every process.
+
+    Raises:
+        UserError: a language has no text, or the model's neurons cannot be read.
+    """
+    if not texts:
+        return {}
+    encoded = {group: [plain_ids(loaded, text) for text in sentences] for group, sentences in texts.items()}
+    rows, num_cut = rows_of(loaded, encoded, note)
+    if empty := sorted(texts.keys() - {row.group for row in rows}):
+        raise UserError(f"no text to make a profile of: {', '.join(empty)}. Give data.text.{empty[0]}=FILE")
+    collect = CollectProfiles()
+    _predict(loaded, rows, collect, make_trainer, batch_tokens, None, note)
+    sums = _finished(collect.sums)
+    expected = Counter[str]()
+    for row in rows:
+        expected[row.group] += len(row.ids) - len(loaded.encoder.prefix)
+    _check_complete({group: part.num_tokens for group, part in sums.items()}, expected)
+    return {group: sums[group].profile(num_cut[group]) for group in texts}
+
+
+def collect_probe_matrix(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    neurons: Sequence[npt.NDArray[Any]],
+    make_trainer: MakeTrainer,
+    *,
+    batch_tokens: int,
+    note: Callable[[str], None] | None = None,
+) -> ProbeMatrix:
+    """Mean activation of selected neurons over each prompt, which is given to the model as evaluated prompts are.
+
+    Equal prompts go through the model once, and the model is not run further than the last block with a neuron.
+
+    Args:
+        loaded: the model and its encoder.
+        prompts: the probe prompts.
+        neurons: per block, the indices of the neurons to keep; may be empty.
+        make_trainer: makes the trainer that runs it, with these callbacks.
+        batch_tokens: tokens in one batch at most, padding included.
+        note: gets what a reader of the results must know: what the self-check measured, how many prompts were cut.
+
+    Returns:
+        The matrix, its columns in the order of `prompts`, the same in every process.
+
+    Raises:
+        UserError: no prompt, a prompt of no token, or the model's neurons cannot be read.
+        ValueError: blocks or neurons that the model does not have.
+    """
+    distinct = {prompt: column for column, prompt in enumerate(dict.fromkeys(prompts))}
+    encoded = [loaded.encoder.encode(prompt) for prompt in distinct]
+    num_prefix = len(loaded.encoder.prefix)
+    if not encoded or any(len(ids) <= num_prefix for ids in encoded):
+        raise UserError("probe prompts: none, or one of no token. Each must hold at least one word")
+    rows, num_cut = rows_of(loaded, {"": encoded}, note)
+    collect = CollectProbeMatrix(neurons, len(distinct))
+    blocks = [block for block, indices in enumerate(neurons, start=1) if len(indices)]
+    _predict(loaded, rows, collect, make_trainer, batch_tokens, blocks, note)
+    values = _finished(collect.values)
+    _check_complete(collect.num_filled, dict.fromkeys(range(len(distinct)), 1))
+    order = [distinct[prompt] for prompt in prompts]
+    lengths = np.array([len(row.ids) - num_prefix for row in rows], dtype=np.int64)
+    return ProbeMatrix(
+        values=tuple(block[:, order] for block in values),
+        neurons=tuple(np.asarray(indices, dtype=np.int64) for indices in neurons),
+        num_tokens=lengths[order],
+        num_truncated=num_cut[""],
+    )
+
+
+def _predict(
+    loaded: LoadedModel,
+    rows: Sequence[ProbeRow],
+    collect: BlockCallback,
+    make_trainer: MakeTrainer,
+    batch_tokens: int,
+    blocks: Sequence[int] | None,
+    note: Callable[[str], None] | None,
+) -> None:
+    by_length = sorted(rows, key=lambda row: len(row.ids))
+    checked = [by_length[index * (len(rows) - 1) // (_NUM_CHECKED - 1)].ids.tolist() for index in range(_NUM_CHECKED)]
+    module = ProbeModule(loaded, checked, blocks, note)
+    data = ProbeData(rows, len(loaded.encoder.prefix), pad_id(loaded), batch_tokens)
+    make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
+
+
+def _from_all(part: _T, trainer: Trainer) -> list[_T]:
+    """Every process's part, in the order of their ranks."""
+    if trainer.world_size == 1:
+        return [part]
+    parts: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(parts, part)
+    return parts
+
+
+def _finished(result: _T | None) -> _T:
+    if result is None:
+        raise UserError(
+            "trainer.strategy: its processes end with the prediction and take what they read with them. Use ddp or auto"
+        )
+    return result
+
+
+def _check_complete(found: Mapping[Any, int], expected: Mapping[Any, int]) -> None:
+    """Refuses a trainer that leaves texts out or runs them twice."""
+    if dict(found) != dict(expected):
+        raise UserError(
+            f"trainer: of {sum(expected.values())} tokens or prompts to read, {sum(found.values())} were read. Leave "
+            f"limit_predict_batches, fast_dev_run and use_distributed_sampler at their defaults"
+        )

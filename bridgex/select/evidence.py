@@ -1,0 +1,84 @@
+"""What a strategy may look at: plain data, computed when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bridgex.config.settings import ProbeSettings
+from bridgex.languages import Pair
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageProfile:
+    """How often and how strongly each neuron answers to a language's text.
+
+    Attributes:
+        share: per block, share of tokens with activation > 0, `[I_l]`.
+        mean: per block, mean activation, `[I_l]`.
+    """
+
+    share: tuple[Floats, ...]
+    mean: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeActivations:
+    """Activations of the chosen neurons over probe prompts.
+
+    Attributes:
+        values: per block, `[chosen neurons, prompts]`, in the order of the neurons' indices.
+        num_tokens: tokens of each prompt, `[prompts]`.
+    """
+
+    values: tuple[npt.NDArray[Any], ...]
+    num_tokens: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RouteScores:
+    """What the routes scored on the run's own items; labels were looked at.
+
+    Attributes:
+        direct: `[items]`.
+        via: by candidate, `[items]`.
+        groups: a label for each item; items of one group are resampled together.
+    """
+
+    direct: Floats
+    via: Mapping[str, Floats]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that a ranking may use. The callables compute on their first call only.
+
+    Attributes:
+        pair: source and target.
+        candidates: codes to rank; ties are broken by their order.
+        probe_settings: which neurons and blocks count.
+        seed: of every random choice.
+        profile: profile of a language.
+        probe: activations of neurons, given per block by their indices.
+        dictionary: training words from one language to another; None: no such list.
+        confidence: by candidate, mean log-probability a token of both steps for each probe word, `[words]`.
+        route_scores: scores of all routes on the run's items.
+    """
+
+    pair: Pair
+    candidates: tuple[str, ...]
+    probe_settings: ProbeSettings
+    seed: int
+    profile: Callable[[str], LanguageProfile]
+    probe: Callable[[Sequence[npt.NDArray[np.int64]]], ProbeActivations]
+    dictionary: Callable[[str, str], Mapping[str, tuple[str, ...]] | None]
+    confidence: Callable[[], Mapping[str, Floats]]
+    route_scores: Callable[[], RouteScores]

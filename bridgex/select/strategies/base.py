@@ -1,0 +1,164 @@
+"""What a strategy is: evidence in, a ranking of candidate bridges out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bridgex.config.settings import known_language
+from bridgex.languages import Pair, candidates
+from bridgex.records.schema import CandidateRecord, StrategyRecord
+from bridgex.select.evidence import Evidence, Floats
+from bridgex.select.neurons import Reading
+
+Estimator = Literal["normalised", "unbiased", "biased", "paper"]
+LABEL_FREE = ("hsic", "overlap", "cosine", "lexical", "confidence", "random")
+
+
+class MissingEvidence(Exception):
+    """A strategy cannot rank here; the message says why and what would help."""
+
+
+class HsicKeys(BaseModel):
+    """Keys below `bridge.hsic`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    estimator: Estimator = Field("normalised", description="what a pair of neurons is worth")
+    transform: Literal["none", "rank"] = Field("none", description="rank: Gaussian scores first")
+    orders: int = Field(4, ge=0, description="random orders behind the chance correction")
+    bootstrap: int = Field(200, ge=0, description="replicates over source words behind the intervals")
+
+
+class Strategy(BaseModel, ABC):
+    """How a bridge is chosen; its fields are the keys of `bridge`, the same for every strategy.
+
+    A class of your own needs only an importable path: `bridge._target_=my_package.MyStrategy`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uses_labels: ClassVar[bool] = False
+    """Whether it looks at the items' right answers."""
+    evaluates_all: ClassVar[bool] = False
+    """Whether every candidate is evaluated, not the chosen one alone."""
+
+    name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
+    language: str | None = Field(None, description="the bridge of bridge=fixed")
+    candidates: tuple[str, ...] | None = Field(None, min_length=1, description="codes to rank; null: the default ones")
+    primary: Literal["hsic", "overlap", "cosine", "lexical", "confidence", "random"] = Field(
+        "hsic", description="bridge=compare: the strategy whose first choice counts as chosen"
+    )
+    neurons: Reading = Field("all", description="which neurons are the bridge's")
+    match_self: bool = Field(True, description="whether a neuron in both sets may match itself")
+    hsic: HsicKeys = Field(default_factory=HsicKeys)
+
+    @field_validator("language")
+    @classmethod
+    def _language_exists(cls, code: str | None) -> str | None:
+        return None if code is None else known_language(code)
+
+    @field_validator("candidates")
+    @classmethod
+    def _candidates_exist(cls, codes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if codes is not None and len(set(codes)) < len(codes):
+            raise ValueError("names a language twice")
+        return None if codes is None else tuple(known_language(code) for code in codes)
+
+    def problems(self, pair: Pair) -> list[str]:
+        """Which keys do not go with the pair."""
+        named = [("bridge.language", self.language)] if self.language is not None else []
+        named += [("bridge.candidates", code) for code in self.candidates or ()]
+        return [
+            f"{key}={code}: is the pair's own {'source' if code == pair.source else 'target'}. Choose a third language"
+            for key, code in named
+            if code in (pair.source, pair.target)
+        ]
+
+    def candidates_of(self, pair: Pair) -> tuple[str, ...]:
+        """The codes to rank for a pair."""
+        return self.candidates or candidates(pair)
+
+    def rank_all(self, evidence: Evidence) -> dict[str, StrategyRecord]:
+        """The rankings that this strategy makes, by name; all but `compare` make one."""
+        return {self.name: self.rank(evidence)}
+
+    @abstractmethod
+    def rank(self, evidence: Evidence) -> StrategyRecord:
+        """Ranks the candidates.
+
+        Raises:
+            MissingEvidence: it cannot, with the reason.
+        """
+
+    def choose(self, rankings: Mapping[str, StrategyRecord]) -> tuple[str | None, str | None]:
+        """The chosen bridge and the name of the strategy that chose it; None: no bridge."""
+        return best_of(rankings[self.name]), self.name
+
+
+def best_of(ranking: StrategyRecord) -> str | None:
+    """The first-ranked candidate; None where the strategy is missing."""
+    return next((code for code, record in ranking.scores.items() if record.rank == 1), None)
+
+
+def ranking_of(scores: Mapping[str, float], legs: Mapping[str, float] | None = None) -> StrategyRecord:
+    """A ranking by score alone, best first; ties keep the candidates' order and are recorded.
+
+    Args:
+        scores: by candidate.
+        legs: by candidate, the smaller of its two legs (source to bridge, bridge to target).
+    """
+    order = sorted(scores, key=lambda code: -scores[code])
+    return StrategyRecord(
+        scores={
+            code: CandidateRecord(
+                score=scores[code],
+                raw=scores[code],
+                rank=order.index(code) + 1,
+                smaller_leg=None if legs is None else legs[code],
+            )
+            for code in scores
+        },
+        ties=_ties(scores),
+    )
+
+
+def ranking_of_means(values: Mapping[str, Floats], num_replicates: int, seed: int) -> StrategyRecord:
+    """A ranking by the mean over words, with intervals by a bootstrap that takes the same words for all candidates.
+
+    Args:
+        values: by candidate, `[words]`, the same words in the same order.
+        num_replicates: bootstrap replicates; 0: no intervals.
+        seed: of the bootstrap.
+    """
+    ranking = ranking_of({code: float(of_words.mean()) for code, of_words in values.items()})
+    table = np.stack(list(values.values()))
+    if num_replicates == 0 or table.shape[1] < 2:
+        return ranking
+    drawn = np.random.default_rng(seed).integers(table.shape[1], size=(num_replicates, table.shape[1]))
+    means = table[:, drawn].mean(axis=2)
+    low, high = np.percentile(means, [2.5, 97.5], axis=1)
+    is_best = means == means.max(axis=0)
+    p_rank1 = (is_best / is_best.sum(axis=0)).mean(axis=1)
+    scores = {
+        code: record.model_copy(update={"ci95": (float(low[row]), float(high[row])), "p_rank1": float(p_rank1[row])})
+        for row, (code, record) in enumerate(ranking.scores.items())
+    }
+    return ranking.model_copy(update={"scores": scores})
+
+
+def _ties(scores: Mapping[str, float]) -> list[list[str]]:
+    by_score: dict[float, list[str]] = {}
+    for code, score in scores.items():
+        by_score.setdefault(score, []).append(code)
+    return [codes for codes in by_score.values() if len(codes) > 1]
+
+
+def two_legs(evidence: Evidence, legs: Mapping[str, Sequence[float]]) -> StrategyRecord:
+    """A ranking by the mean of two legs, source to bridge and bridge to target."""
+    means = {code: float(np.mean(legs[code])) for code in evidence.candidates}
+    return ranking_of(means, {code: float(min(legs[code])) for code in evidence.candidates})

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from bridgex.errors import UserError
+from bridgex.extract.loading import LoadedModel
+from bridgex.extract.profiles import Profile
+from bridgex.lit.probe import BlockCallback, collect_probe_matrix, collect_profiles
+from bridgex.lit.probe_data import ProbeBatch
+from tests.fakes.tiny_models import BLOCKS, FAMILIES, make_loaded, num_hooks, reference_activations
+
+pytestmark = [
+    # Reading is the work here; workers that only cut lists of ids would add to it.
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    # Lightning 2.6 uses a name that torch 2.13 has set aside.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+]
+
+TEXTS = {
+    "sw": ["Maji ya moto.", "Habari ya asubuhi, rafiki yangu wa zamani?", "a", "Ndiyo."],
+    "de": ["Wasser", "Guten Morgen, alter Freund, wie geht es dir heute?", "Ja, ja.", "Ja, ja."],
+}
+PROMPTS = ['English:"water"→Kiswahili:', 'English:"a"→Kiswahili:', 'English:"water"→Kiswahili:', "x"]
+CHAT = "{{ bos_token }}{% for message in messages %}<{{ message.content }}>{% endfor %}"
+
+
+def make_trainer(callbacks: Sequence[Callback], **settings: object) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        **settings,
+    )
+
+
+def ids_of(loaded: LoadedModel, text: str) -> list[int]:
+    return [0, *loaded.encoder.tokenizer(text, add_special_tokens=False).input_ids]
+
+
+def reference_profile(loaded: LoadedModel, texts: Sequence[str], skip: int) -> Profile:
+    """One sentence at a time, written out in float64; `skip` tokens in front do not count."""
+    blocks: list[list[np.ndarray]] = [[] for _ in range(BLOCKS)]
+    for text in texts:
+        ids = torch.tensor([ids_of(loaded, text)[:64]])
+        for kept, activation in zip(blocks, reference_activations(loaded.model, loaded.name, ids), strict=True):
+            kept.append(activation[0, skip:].double().numpy())
+    stacked = [np.concatenate(kept) for kept in blocks]
+    return Profile(
+        share=tuple((tokens > 0).mean(axis=0) for tokens in stacked),
+        mean=tuple(tokens.mean(axis=0) for tokens in stacked),
+        num_tokens=len(stacked[0]),
+    )
+
+
+def distance(found: Profile, expected: Profile) -> float:
+    pairs = zip((*found.share, *found.mean), (*expected.share, *expected.mean), strict=True)
+    return max(float(np.abs(mine - theirs).max()) for mine, theirs in pairs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("batch_tokens", [1, 90, 10_000])
+def test_profiles_equal_one_sentence_at_a_time(family: str, batch_tokens: int) -> None:
+    loaded = make_loaded(family)
+    found = collect_profiles(loaded, TEXTS, make_trainer, batch_tokens=batch_tokens)
+    assert list(found) == ["sw", "de"]
+    for code, texts in TEXTS.items():
+        expected = reference_profile(loaded, texts, skip=1)
+        assert found[code].num_tokens == expected.num_tokens == sum(len(text.encode()) for text in texts)
+        assert distance(found[code], expected) < 1e-6
+    assert num_hooks(loaded.model) == 0
+
+
+def test_the_bos_would_show_if_it_counted() -> None:
+    loaded = make_loaded()
+    found = collect_profiles(loaded, TEXTS, make_trainer, batch_tokens=90)["sw"]
+    assert distance(found, reference_profile(loaded, TEXTS["sw"], skip=0)) > 1e-2
+
+
+def test_padding_would_show_if_it_counted() -> None:
+    loaded = make_loaded()
+    one_batch = collect_profiles(loaded, TEXTS, make_trainer, batch_tokens=10_000)
+    alone = collect_profiles(loaded, TEXTS, make_trainer, batch_tokens=1)
+    assert all(distance(one_batch[code], alone[code]) < 1e-6 for code in TEXTS)
+    padded = [text + "\0" * 20 for text in TEXTS["sw"]]
+    assert distance(reference_profile(loaded, padded, skip=1), alone["sw"]) > 1e-2
+
+
+def test_profile_text_does_not_go_through_the_chat_template() -> None:
+    plain = collect_profiles(make_loaded(), TEXTS, make_trainer, batch_tokens=90)
+    chat = collect_profiles(make_loaded(chat_template=CHAT), TEXTS, make_trainer, batch_tokens=90)
+    assert all(distance(plain[code], chat[code]) == 0 for code in TEXTS)
+
+
+@pytest.mark.parametrize("chat_template", [None, CHAT])
+@pytest.mark.parametrize("batch_tokens", [1, 10_000])
+def test_the_matrix_equals_one_prompt_at_a_time(chat_template: str | None, batch_tokens: int) -> None:
+    loaded = make_loaded(chat_template=chat_template)
+    neurons = [np.array([4, 1, 30]), np.array([], dtype=np.int64), np.array([47])]
+    found = collect_probe_matrix(loaded, PROMPTS, neurons, make_trainer, batch_tokens=batch_tokens)
+    assert [block.shape for block in found.values] == [(3, 4), (0, 4), (1, 4)]
+    assert [block.dtype for block in found.values] == [np.float32] * 3
+    for column, prompt in enumerate(PROMPTS):
+        given = prompt if chat_template is None else f"<{prompt}>"
+        ids = ids_of(loaded, given)
+        assert found.num_tokens[column] == len(ids) - 1
+        expected = reference_activations(loaded.model, "llama", torch.tensor([ids]))
+        for block, indices in enumerate(neurons):
+            mean = expected[block][0, 1:].mean(dim=0)[torch.as_tensor(indices)]
+            np.testing.assert_allclose(found.values[block][:, column], mean, rtol=0, atol=1e-5)
+
+
+class CountTexts(BlockCallback):
+    def __init__(self) -> None:
+        self.read: list[tuple[int, int]] = []
+
+    def on_block(self, batch: ProbeBatch, block: int, activation: torch.Tensor) -> None:
+        assert activation.shape[:2] == batch.ids.shape
+        self.read.extend((block, column) for column in batch.columns)
+
+
+def test_equal_prompts_are_read_once_and_no_further_than_needed() -> None:
+    count = CountTexts()
+    neurons = [np.array([1]), np.array([2]), np.array([], dtype=np.int64)]
+    collect_probe_matrix(make_loaded(), PROMPTS, neurons, lambda own: make_trainer([*own, count]), batch_tokens=10_000)
+    assert sorted(count.read) == [(block, column) for block in (1, 2) for column in range(3)]
+
+
+def test_batches_stay_within_the_budget() -> None:
+    class Sizes(BlockCallback):
+        def on_block(self, batch: ProbeBatch, block: int, activation: torch.Tensor) -> None:
+            assert batch.ids.numel() <= 70 or len(batch.columns) == 1
+            assert batch.attention_mask[0].all(), "the longest text comes first"
+
+    collect_profiles(make_loaded(), TEXTS, lambda own: make_trainer([*own, Sizes()]), batch_tokens=70)
+
+
+def test_long_texts_are_cut_and_counted() -> None:
+    loaded, notes = make_loaded(), list[str]()
+    texts = {"sw": ["a" * 200, "b", "c" * 63], "de": ["d"]}
+    found = collect_profiles(loaded, texts, make_trainer, batch_tokens=90, note=notes.append)
+    assert (found["sw"].num_truncated, found["sw"].num_tokens, found["de"].num_truncated) == (1, 63 + 1 + 63, 0)
+    assert distance(found["sw"], reference_profile(loaded, texts["sw"], skip=1)) < 1e-6
+    assert notes[0] == "1 probe texts were cut to the model's longest input of 64 tokens"
+    assert notes[1].startswith("neurons read in batches differ by ")
+    matrix = collect_probe_matrix(loaded, texts["sw"], [np.array([1])] * 3, make_trainer, batch_tokens=90)
+    assert (matrix.num_truncated, matrix.num_tokens.tolist()) == (1, [63, 1, 63])
+
+
+def test_empty_lines_do_not_count_and_no_text_is_refused() -> None:
+    loaded = make_loaded()
+    with_empty = collect_profiles(loaded, {"sw": ["", *TEXTS["sw"], ""]}, make_trainer, batch_tokens=90)["sw"]
+    assert distance(with_empty, reference_profile(loaded, TEXTS["sw"], skip=1)) < 1e-6
+    with pytest.raises(UserError, match=r"no text to make a profile of: de, fr\. Give data\.text\.de=FILE"):
+        collect_profiles(loaded, {"sw": ["a"], "fr": [], "de": [""]}, make_trainer, batch_tokens=90)
+    with pytest.raises(UserError, match="of no token"):
+        collect_probe_matrix(loaded, ["a", ""], [np.array([1])] * 3, make_trainer, batch_tokens=90)
+    assert collect_profiles(loaded, {}, make_trainer, batch_tokens=90) == {}
+
+
+def test_a_trainer_that_leaves_texts_out_is_refused() -> None:
+    with pytest.raises(UserError, match="limit_predict_batches"):
+        collect_profiles(make_loaded(), TEXTS, lambda own: make_trainer(own, limit_predict_batches=1), batch_tokens=20)
+    with pytest.raises(UserError, match="limit_predict_batches"):
+        collect_probe_matrix(
+            make_loaded(),
+            PROMPTS,
+            [np.array([1])] * 3,
+            lambda own: make_trainer(own, limit_predict_batches=1),
+            batch_tokens=1,
+        )
+
+
+def test_processes_that_keep_what_they_read_are_refused() -> None:
+    class Elsewhere(Trainer):
+        def predict(self, *given: object, **settings: object) -> None:
+            """As with ddp_spawn, the callbacks of this process see nothing."""
+
+    with pytest.raises(UserError, match="Use ddp or auto"):
+        collect_profiles(make_loaded(), TEXTS, lambda own: Elsewhere(logger=False), batch_tokens=90)
+
+
+def test_blocks_and_neurons_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="block 4 of a model of 3 blocks"):
+        collect_probe_matrix(make_loaded(), PROMPTS, [np.array([1])] * 4, make_trainer, batch_tokens=90)
+    with pytest.raises(ValueError, match="block 1: neurons 48 to 48 of 48"):
+        collect_probe_matrix(make_loaded(), PROMPTS, [np.array([48])] * 3, make_trainer, batch_tokens=90)
+
+
+def test_a_broken_reading_stops_before_the_first_batch() -> None:
+    loaded = make_loaded("phi3")
+    mlp = loaded.model.model.layers[1].mlp
+    mlp.forward = lambda x: mlp.down_proj(mlp.activation_fn(mlp.gate_up_proj(x)[..., 48:]))
+    count = CountTexts()
+    with pytest.raises(UserError, match="block 2: the neurons read differ"):
+        collect_profiles(loaded, TEXTS, lambda own: make_trainer([*own, count]), batch_tokens=90)
+    assert count.read == []
+    assert num_hooks(loaded.model) == 0
+
+
+TWO_PROCESSES = """
+import json, sys, warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+
+from bridgex.lit.probe import collect_probe_matrix, collect_profiles
+from tests.fakes.tiny_models import make_loaded
+
+def make_trainer(callbacks):
+    return Trainer(accelerator="cpu", devices=2, strategy="ddp", callbacks=list(callbacks), logger=False,
+                   enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False)
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    given = json.loads(Path(sys.argv[1], "given.json").read_text())
+    loaded = make_loaded()
+    profiles = collect_profiles(loaded, given["texts"], make_trainer, batch_tokens=60)
+    # One batch for two processes: the second has nothing to do.
+    few = collect_profiles(loaded, {"sw": ["a"]}, make_trainer, batch_tokens=60)
+    matrix = collect_probe_matrix(loaded, given["prompts"], [np.arange(48)] * 3, make_trainer, batch_tokens=1)
+    rank = torch.distributed.get_rank()
+    arrays = {f"{code}_{name}": array for code, part in profiles.items() for name, array in part.arrays().items()}
+    arrays["few"] = few["sw"].arrays()["mean_3"]
+    arrays |= {f"matrix_{block}": values for block, values in enumerate(matrix.values)}
+    np.savez(Path(sys.argv[1], f"rank_{rank}.npz"), **arrays)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    (tmp_path / "given.json").write_text(json.dumps({"texts": TEXTS, "prompts": PROMPTS}))
+    script = tmp_path / "two_processes.py"
+    script.write_text(TWO_PROCESSES)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = make_loaded()
+    expected = {
+        f"{code}_{name}": array
+        for code, part in collect_profiles(loaded, TEXTS, make_trainer, batch_tokens=60).items()
+        for name, array in part.arrays().items()
+    }
+    matrix = collect_probe_matrix(loaded, PROMPTS, [np.arange(48)] * 3, make_trainer, batch_tokens=1)
+    expected |= {f"matrix_{block}": values for block, values in enumerate(matrix.values)}
+    expected["few"] = collect_profiles(loaded, {"sw": ["a"]}, make_trainer, batch_tokens=60)["sw"].mean[2]
+    for rank in range(2):
+        with np.load(tmp_path / f"rank_{rank}.npz") as found:
+            assert set(found.files) == expected.keys()
+            for name, array in expected.items():
+                np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-12, err_msg=f"rank {rank}: {name}")

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from bridgex.stats.kernels import constant_rows, gaussian_scores, median_widths, residualise, zscore
+from tests.stats.references import median_width
+
+VALUES = st.floats(-100, 100, allow_nan=False, width=16, allow_subnormal=False)
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 20)), elements=VALUES))
+def test_width_is_the_lower_median_of_non_zero_differences(values: np.ndarray) -> None:
+    x = torch.from_numpy(values)
+    widths, missing = median_widths(x)
+    for i, row in enumerate(x):
+        if missing[i]:
+            assert widths[i] == 1
+        else:
+            assert float(widths[i]) == pytest.approx(median_width(row), rel=2e-8)
+
+
+def test_width_of_float64_is_exact() -> None:
+    x = torch.from_numpy(np.random.RandomState(0).standard_normal((5, 101)))
+    expected = [median_width(row) for row in x]
+    assert median_widths(x)[0].tolist() == pytest.approx(expected, rel=1e-13)
+
+
+def test_width_ignores_ties_and_keeps_digits_under_an_offset() -> None:
+    mostly_zero = torch.zeros(1, 50, dtype=torch.float64)
+    mostly_zero[0, :2] = torch.tensor([3.0, 5.0])
+    assert float(median_widths(mostly_zero)[0]) == pytest.approx(3.0, rel=1e-13)
+    x = torch.arange(10, dtype=torch.float64)[None]
+    assert float(median_widths(x + 1e9)[0]) == pytest.approx(float(median_widths(x)[0]), rel=1e-12)
+
+
+def test_constant_neurons_are_missing() -> None:
+    x = torch.tensor([[1.0, 1.0, 1.0], [0.1, 0.1, 0.1 + 1e-8], [1.0, 1.0, 1.1], [0.0, 0.0, 0.0]])
+    assert constant_rows(x).tolist() == [True, True, False, True]
+    assert median_widths(x)[1].tolist() == [True, True, False, True]
+
+
+def test_gaussian_scores_are_normal_quantiles_of_ranks() -> None:
+    x = torch.tensor([[10.0, -3.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0]])
+    scores = gaussian_scores(x)
+    expected = stats.norm.ppf((np.array([4, 1, 2.5, 2.5]) - 0.5) / 4)
+    assert scores[0].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert bool(constant_rows(scores)[1])
+    assert gaussian_scores(torch.zeros(0, 4)).shape == (0, 4)
+
+
+def test_gaussian_scores_see_only_order() -> None:
+    x = torch.from_numpy(np.random.RandomState(0).standard_normal((3, 30)))
+    assert torch.equal(gaussian_scores(x), gaussian_scores(torch.exp(2 * x) - 5))
+
+
+def test_residuals_equal_least_squares_and_are_idempotent() -> None:
+    random = np.random.RandomState(0)
+    lengths = torch.from_numpy(random.randint(3, 12, 40))
+    x = torch.from_numpy(random.standard_normal((5, 40))) + 0.7 * lengths
+    design = np.stack([np.ones(40), lengths.numpy()], axis=1)
+    fitted = design @ np.linalg.lstsq(design, x.numpy().T, rcond=None)[0]
+    residuals = residualise(x, lengths)
+    assert torch.allclose(residuals, x - torch.from_numpy(fitted.T), atol=1e-10)
+    assert torch.allclose(residualise(residuals, lengths), residuals, atol=1e-12)
+
+
+def test_residuals_where_length_explains_nothing_or_everything() -> None:
+    x = torch.randn(2, 10, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(residualise(x, torch.full((10,), 7)), x)
+    lengths = torch.arange(10)
+    explained = residualise((1000.3 + 0.1 * lengths.float())[None], lengths)
+    assert torch.count_nonzero(explained) == 0
+    with pytest.raises(ValueError, match=r"covariate has shape \(9,\), expected \(10,\)"):
+        residualise(x, torch.ones(9))
+
+
+def test_zscore_uses_n_minus_one_and_zeroes_constants() -> None:
+    x = torch.tensor([[1.0, 2.0, 3.0], [0.1, 0.1, 0.1]])
+    assert zscore(x)[0].tolist() == pytest.approx([-1.0, 0.0, 1.0], abs=2e-6)
+    assert zscore(x)[1].tolist() == [0.0, 0.0, 0.0]
