@@ -11,7 +11,7 @@ from typing import Literal
 
 from bridgex.config.settings import Settings
 from bridgex.errors import UserError
-from bridgex.languages import Pair, all_languages, language
+from bridgex.languages import Pair, all_languages, candidates, language
 
 Part = Literal["train", "test"]
 _RANGES: Mapping[Part, str] = {"train": "0-5000", "test": "5000-6500"}
