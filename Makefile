@@ -31,7 +31,7 @@ format: $(STAMP) ## let ruff format and mend what it can
 
 bench: $(STAMP) ## measure the claims of speed and of the toy world; one JSON line a case
 	$(BIN)/python -m bench.hsic --estimator paper --neurons 60 --samples 300
-	$(BIN)/python -m bench.toy_world
+	$(BIN)/python -m bench.toy_world --world bridgex/toy
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import sys
 import traceback
-from argparse import Namespace
-from collections.abc import Callable, Mapping
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bridgex.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from bridgex.config.settings import LoggerSettings
+
 USER_MISTAKE, OUR_BUG, INTERRUPTED, TERMINATED = 1, 70, 130, 143
-# Exit statuses of this process's jobs: Hydra hands nothing back from a sweep.
-_statuses: list[int] = []
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of this process that has ended: Hydra hands nothing back from a sweep.
+
+    Attributes:
+        status: its exit status.
+        sweep: the sweep's folder, None for a single run.
+    """
+
+    status: int
+    sweep: Path | None
+
+
+_jobs: list[Job] = []
 
 
 def evaluate() -> NoReturn:
@@ -31,6 +49,25 @@ def evaluate() -> NoReturn:
 def train() -> NoReturn:
     """`train.py` and `bridgex-train`."""
     _main("train", _train_job)
+
+
+def main() -> NoReturn:
+    """`bridgex`: what needs no run. So far `bridgex report PATH...`, which makes pages again from records."""
+    parser = ArgumentParser(prog="bridgex", description="What needs no run.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    report = commands.add_parser("report", help="make the pages of runs and sweeps again from their files")
+    report.add_argument("path", nargs="+", type=Path, help="folder of a run or of a sweep")
+    arguments = parser.parse_args()
+    sys.exit(_guard(lambda: _report(arguments.path)))
+
+
+def _report(paths: list[Path]) -> None:
+    from bridgex.report.html import write_page
+
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder. Give the folder of a run or of a sweep")
+        print(write_page(path))
 
 
 def _main(entry: str, job: Callable[[DictConfig], None]) -> NoReturn:
@@ -47,8 +84,12 @@ def _main(entry: str, job: Callable[[DictConfig], None]) -> NoReturn:
         status = _guard(lambda: _check(entry, arguments))
         if status:
             sys.exit(status)
-    hydra.main(config_path=str(command.config_dir()), config_name=entry, version_base="1.3")(job)()
-    sys.exit(_overall(_statuses))
+    try:
+        hydra.main(config_path=str(command.config_dir()), config_name=entry, version_base="1.3")(job)()
+    except SystemExit:
+        if not _jobs:
+            raise
+    sys.exit(_end())
 
 
 def _read_arguments() -> Namespace:
@@ -68,15 +109,30 @@ def _read_arguments() -> Namespace:
     return arguments
 
 
-def _overall(statuses: list[int]) -> int:
-    if len(statuses) == 1:
-        return statuses[0]
-    return USER_MISTAKE if any(statuses) else 0
+def _end() -> int:
+    """Sums a sweep up, and gives the process's exit status."""
+    statuses = [job.status for job in _jobs]
+    sweep = next((job.sweep for job in _jobs if job.sweep is not None), None)
+    if sweep is None:
+        return max(statuses, default=0)
+    status = _guard(lambda: _sum_up(sweep))
+    stopped = [found for found in statuses if found in (INTERRUPTED, TERMINATED)]
+    return stopped[0] if stopped else status or (USER_MISTAKE if any(statuses) else 0)
+
+
+def _sum_up(sweep: Path) -> None:
+    from bridgex.records.sweep import cells_of, write_summary
+    from bridgex.report import html, terminal
+
+    cells = cells_of(sweep)
+    summary = write_summary(sweep, cells)
+    terminal.show_sweep(summary, html.write_sweep_page(sweep, cells))
 
 
 def _check(entry: str, arguments: Namespace) -> None:
     """Refuses a command with a mistake in it before anything is made, loaded or imported for it."""
     from bridgex.config import command, settings
+    from bridgex.preflight import agree
     from bridgex.records import store
 
     if entry == "train":
@@ -84,28 +140,12 @@ def _check(entry: str, arguments: Namespace) -> None:
     cells = command.check(
         entry,
         arguments.overrides,
-        *((settings.validate_train,) if entry == "train" else (settings.validate, _check_evaluate)),
+        *((settings.validate_train,) if entry == "train" else (settings.validate, agree)),
         is_multirun=arguments.multirun,
         user_dir=arguments.config_dir,
     )
     for cell in cells:
         store.check_folder(cell.folder, cell.config)
-
-
-def _check_evaluate(config: Mapping[str, Any]) -> None:
-    from bridgex.config import settings
-    from bridgex.data import sources
-    from bridgex.extract import hub
-    from bridgex.select.strategies.base import Strategy
-
-    found = settings.validate(config)
-    problems = [*settings.path_problems(found), *settings.pair_problems(found)]
-    problems += found.bridge.build(Strategy).problems(found.pair.pair)
-    if not problems:
-        problems += sources.problems(found)
-    problems += hub.problems(found.model)
-    if problems:
-        raise UserError(*problems)
 
 
 def _check_train(overrides: list[str]) -> None:
@@ -121,12 +161,12 @@ def _evaluate_job(config: DictConfig) -> None:
 
     from bridgex.config import command, settings
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder, sweep = Path(HydraConfig.get().runtime.output_dir), _sweep_folder()
 
     def run() -> None:
         plain = command.plain(config)
         from bridgex import pipeline
-        from bridgex.report import terminal
+        from bridgex.report import html, terminal
 
         found = settings.validate(plain)
         if found.task.arguments.get("dry_run"):
@@ -135,9 +175,15 @@ def _evaluate_job(config: DictConfig) -> None:
             terminal.show_preview(pipeline.dry_run(found))
             return
         pipeline.evaluate(found, plain, folder)
-        terminal.show(folder)
+        page = html.write_run_page(folder)
+        if sweep is None:
+            terminal.show(folder, page)
+        else:
+            terminal.show_cell(folder)
+        if found.logger.name == "wandb":
+            print(_mirror(folder, found.logger, found.sweep.name if sweep is not None else "single"))
 
-    _statuses.append(_guard(run))
+    _finish_job(run, folder, sweep)
 
 
 def _train_job(config: DictConfig) -> None:
@@ -153,16 +199,50 @@ def _train_job(config: DictConfig) -> None:
 
         pipeline.train(settings.validate_train(plain), plain, folder)
 
-    _statuses.append(_guard(run))
+    _finish_job(run, folder, _sweep_folder())
 
 
-def _guard(run: Callable[[], object]) -> int:
-    """Runs and turns what goes wrong into lines on stderr and an exit status."""
+def _mirror(folder: Path, options: LoggerSettings, group: str) -> str:
+    from bridgex.lit.wandb_logger import mirror_run
+    from bridgex.records.store import read_status
+
+    status = read_status(folder)
+    where = folder.name if group != "single" else folder.resolve()
+    name = f"{group}/{where}/{status.config_hash if status is not None else ''}"
+    run_id = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return mirror_run(folder, options, group=group, job_type="evaluate", run_id=run_id)
+
+
+def _sweep_folder() -> Path | None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir).absolute() if hydra.mode == RunMode.MULTIRUN else None
+
+
+def _finish_job(run: Callable[[], object], folder: Path, sweep: Path | None) -> None:
+    from bridgex.records import store
+
+    errors: list[str] = []
+    status = _guard(run, errors)
+    if errors and sweep is not None:
+        with contextlib.suppress(UserError):  # a folder that cannot be written has said so already
+            store.write_failure(folder, "; ".join(errors))
+    _jobs.append(Job(status, sweep))
+    if status in (INTERRUPTED, TERMINATED):
+        sys.exit(status)  # an ordinary failure leaves the sweep's other cells to run; this one is meant for all of them
+
+
+def _guard(run: Callable[[], object], errors: list[str] | None = None) -> int:
+    """Runs, and turns what goes wrong into lines on stderr (and on a list) and an exit status."""
+    errors = [] if errors is None else errors
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         run()
         return 0
     except UserError as error:
+        errors += error.problems
         for line in error.problems:
             print(f"error: {line}", file=sys.stderr)
         if os.environ.get("BRIDGEX_TRACEBACK"):
@@ -174,6 +254,7 @@ def _guard(run: Callable[[], object]) -> int:
     except _Terminated:
         return TERMINATED
     except Exception as error:
+        errors.append(f"{type(error).__name__}: {error}")
         print(
             f"error: a fault in bridgex: {type(error).__name__}: {error}. Please report it with this:", file=sys.stderr
         )
@@ -188,4 +269,4 @@ class _Terminated(BaseException):
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+    raise _Terminated("stopped by SIGTERM")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ import numpy.typing as npt
 from lightning.pytorch import Callback, Trainer
 
 from bridgex.config.settings import Settings
-from bridgex.data import sources
+from bridgex.data import sentences, sources
 from bridgex.errors import UserError
+from bridgex.evaluation.answers import normalise_word
 from bridgex.evaluation.scores import item_scores
 from bridgex.evaluation.tasks.base import DIRECT, Item, Items, Task
 from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.profiles import Profile
-from bridgex.languages import Pair, language
+from bridgex.languages import Language, Pair, language
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.confidence import collect_confidence
 from bridgex.lit.data import SampleData
@@ -30,9 +31,10 @@ from bridgex.records.store import RunFolder
 from bridgex.select.evidence import Evidence, Floats, LanguageProfile, ProbeActivations, RouteScores
 
 MakeTrainer = Callable[[Sequence[Callback]], Trainer]
-# Fewer probe words than this say nothing of how neurons go together.
+# What an unbiased HSIC can be computed from.
+_MIN_WORDS = 4
+# Fewer rightly translated words than this say nothing of how neurons go together.
 _MIN_CORRECT_WORDS = 30
-_CHAIN = '{source}:"{word}"→{bridge}:"{bridge_word}"→{target}:'
 
 
 class Gatherer:
@@ -78,16 +80,14 @@ class Gatherer:
             seed=self._settings.seed,
             profile=lambda code: profiles()[code],
             probe=lambda neurons: self._probe(words(), neurons),
-            dictionary=lambda source, target: self._dictionary(source, target),
+            dictionary=self._dictionary,
             confidence=cache(lambda: self._confidence(words(), candidates)),
             route_scores=cache(route_scores),
         )
 
     def _profiles(self, codes: Sequence[str]) -> dict[str, LanguageProfile]:
-        texts = {code: sources.sentences(self._settings, code) for code in codes}
-        origins = sorted({text.origin.partition("/")[0] for text in texts.values()})
-        say = self._run.note if "dictionary words" in origins else self._run.detail
-        say(f"neuron profiles are made from {', '.join(origins)}")
+        texts = {code: sentences.profile_text(self._settings, code) for code in codes}
+        self._say_where_from(texts.values())
         keys = {code: self._profile_key(text) for code, text in texts.items()}
         found = {code: kept for code, key in keys.items() if (kept := self._cache.get(key)) is not None}
         fresh = collect_profiles(
@@ -102,7 +102,21 @@ class Gatherer:
         profiles = {code: Profile.from_arrays(arrays) for code, arrays in found.items()} | fresh
         return {code: LanguageProfile(profile.share, profile.mean) for code, profile in profiles.items()}
 
-    def _profile_key(self, text: sources.Sentences) -> dict[str, str]:
+    def _say_where_from(self, texts: Iterable[sentences.Sentences]) -> None:
+        by_origin: dict[str, list[str]] = {}
+        for text in texts:
+            by_origin.setdefault(text.origin.partition("/")[0], []).append(text.code)
+            for note in text.notes:
+                self._run.note(note)
+        if len(by_origin) > 1:
+            parts = "; ".join(f"{origin} ({', '.join(codes)})" for origin, codes in sorted(by_origin.items()))
+            self._run.note(f"neuron profiles are made from texts that may differ by more than their language: {parts}")
+            return
+        (origin,) = by_origin
+        say = self._run.note if origin == "dictionary words" else self._run.detail
+        say(f"neuron profiles are made from {origin}")
+
+    def _profile_key(self, text: sentences.Sentences) -> dict[str, str]:
         return {
             "model": self._run.status.fingerprints["model"],
             "dtype": str(self._loaded.model.dtype),
@@ -115,16 +129,19 @@ class Gatherer:
         """Training words of the pair, none of them evaluated; only rightly translated ones where that is asked for."""
         settings = self._settings
         found = sources.dictionary(settings, settings.pair.pair, "train")
-        evaluated = {item.text for item in self._items.items}
-        words = [(word, gold) for word, gold in found.entries.items() if word not in evaluated]
+        evaluated = {normalise_word(item.text) for item in self._items.items}
+        words = [(word, gold) for word, gold in found.entries.items() if normalise_word(word) not in evaluated]
         if found.note:
             self._run.note(found.note)
         items = [Item(word, word, gold, word) for word, gold in words[: settings.probe.limit]]
         if settings.probe.filter == "correct":
             items = self._understood(items)
         self._run.detail(f"{len(items)} probe words")
-        if len(items) < 4:
-            raise UserError(f"pair {settings.pair.name}: {len(items)} probe words, and a ranking needs at least 4")
+        if len(items) < _MIN_WORDS:
+            raise UserError(
+                f"pair {settings.pair.name}: {len(items)} probe words that are not evaluated, and a ranking needs at "
+                f"least {_MIN_WORDS}. Give a longer word list, or bridge=overlap, which needs none"
+            )
         return items
 
     def _understood(self, items: Sequence[Item]) -> list[Item]:
@@ -170,14 +187,21 @@ class Gatherer:
         )
 
     def _dictionary(self, source: str, target: str) -> Mapping[str, tuple[str, ...]] | None:
-        return sources.known_words(self._settings, Pair(source, target), "train") or None
+        found = sources.known_dictionary(self._settings, Pair(source, target), "train")
+        if found is None:
+            return None
+        if len(found.files) > 1:
+            self._run.note("word lists were joined through English, which may favour English as a bridge")
+        if found.note:
+            self._run.detail(found.note)
+        return found.entries
 
-    def _languages(self) -> tuple[Any, Any]:
+    def _languages(self) -> tuple[Language, Language]:
         return language(self._settings.pair.source), language(self._settings.pair.target)
 
     def _task(self) -> Task:
         """Word translation with the probe's own prompt, whatever the run's task is."""
-        return WordTranslation(name="probe", prompt=self._settings.probe.prompt, chain=_CHAIN)
+        return WordTranslation(name="probe", prompt=self._settings.probe.prompt, chain=self._settings.probe.chain)
 
 
 def route_scores(items: Items, predictions: Sequence[Prediction]) -> RouteScores:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch import seed_everything
 
-from bridgex.config.settings import Settings, TrainSettings
+from bridgex.config.settings import ModelSettings, Settings, TrainSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.preview import preview
 from bridgex.evaluation.scores import summarise
@@ -23,11 +23,12 @@ from bridgex.lit.callbacks import RecordPredictions
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.toy_training import train_toy_world
+from bridgex.lit.trainer import make_trainer
 from bridgex.records.files import write_json
 from bridgex.records.measures import measure_rows, write_measures
 from bridgex.records.predictions import merge_predictions, read_predictions
 from bridgex.records.schema import Metrics, Prediction, Preview, Ranking
-from bridgex.records.store import RunFolder, read_metrics, read_status
+from bridgex.records.store import RunFolder, check_folder, read_metrics, read_status
 from bridgex.select.strategies.base import MissingEvidence, Strategy
 
 
@@ -43,7 +44,8 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
         UserError: what the user can mend.
     """
     status = read_status(folder)
-    if status is not None and status.state == "done":
+    if status is not None and status.state == "done" and (folder / "metrics.json").is_file():
+        check_folder(folder, config)
         return read_metrics(folder)
     task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
     candidates = strategy.candidates_of(settings.pair.pair)
@@ -67,6 +69,21 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
         )
         run.finish(metrics)
         return metrics
+
+
+def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking:
+    """Ranks bridges as `evaluate` does, and stops there; `evaluate` with the same folder goes on.
+
+    Raises:
+        UserError: what the user can mend.
+    """
+    task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
+    candidates = strategy.candidates_of(settings.pair.pair)
+    with RunFolder.open(folder, config) as run:
+        items = task.items(settings, candidates)
+        ranking = _rank(Stage(settings, run, task, items, _load(settings, run, items)), strategy, candidates)
+        run.set(state="done")
+        return ranking
 
 
 def dry_run(settings: Settings) -> Preview:
@@ -107,18 +124,25 @@ def _load(settings: Settings, run: RunFolder, items: Items) -> LoadedModel:
     for note in items.notes:
         run.note(note)
     where = model_folder(settings.model, cache, settings.seed)
-    run.identify({"model": model_fingerprint(settings.model, where, cache), "data": items.fingerprint})
-    loaded = load_model(settings.model, where)
+    fingerprint = model_fingerprint(settings.model, where, cache)
+    run.identify({"model": fingerprint, "data": items.fingerprint})
+    loaded = _loaded(settings.model, where, fingerprint)
     for detail in loaded.encoder.notes():
         run.detail(detail)
     return loaded
+
+
+@lru_cache(maxsize=1)
+def _loaded(settings: ModelSettings, where: Path, fingerprint: str) -> LoadedModel:
+    """The model, kept for the next cell of a sweep in this process; its files' fingerprint is part of the key."""
+    return load_model(settings, where)
 
 
 def _rank(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Ranking:
     """Ranks the candidates and records every strategy's scores."""
     settings = stage.settings
     gatherer = Gatherer(
-        settings, stage.run, stage.loaded, stage.items, lambda more: _trainer(settings, more), _cache(settings)
+        settings, stage.run, stage.loaded, stage.items, lambda more: make_trainer(settings, more), _cache(settings)
     )
     evidence = gatherer.evidence(candidates, lambda: route_scores(stage.items, _ask(stage, [None, *candidates])))
     start = time.perf_counter()
@@ -155,7 +179,7 @@ def _ask(stage: Stage, bridges: Sequence[str | None]) -> list[Prediction]:
         source, target = language(settings.pair.source), language(settings.pair.target)
         module = ICLModule(stage.loaded, stage.task, source, target)
         data = SampleData(missing, module.cost, settings.engine.batch_tokens)
-        trainer = _trainer(settings, [RecordPredictions(run.folder)])
+        trainer = make_trainer(settings, [RecordPredictions(run.folder)])
         run.set(device=str(trainer.strategy.root_device))
         trainer.predict(module, datamodule=data, return_predictions=False)
     return merge_predictions(run.folder, order)
@@ -163,17 +187,3 @@ def _ask(stage: Stage, bridges: Sequence[str | None]) -> list[Prediction]:
 
 def _cache(settings: Settings) -> Path:
     return Path(settings.cache.dir).expanduser().resolve()
-
-
-def _trainer(settings: Settings, callbacks: Sequence[Callback]) -> Trainer:
-    own = [target.build(Callback) for target in settings.callbacks.values()]
-    return Trainer(
-        accelerator=settings.trainer.accelerator,
-        devices=settings.trainer.devices,
-        strategy=settings.trainer.strategy,
-        callbacks=[*own, *callbacks],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in own),
-    )

@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -100,16 +101,18 @@ def check(
         UserError: with one line for every mistake in the command.
     """
     with _hydra(entry, overrides, user_dir) as loader:
-        base = compose(entry, return_hydra_config=True) if entry == "evaluate" else None
+        base = _base_of(entry, overrides)
         good: list[Override] = []
         problems: list[str] = []
-        for text in overrides:
+        is_multirun, swept = _sweep_of(entry, overrides, loader, is_multirun)
+        for text in [*swept, *overrides]:
             override, found = _read_override(text, loader, base, is_multirun)
             problems += found
             if override is not None and not found:
                 good.append(override)
-        cells, value_problems = _compose_all(entry, good, validate, base, is_multirun)
-    problems += value_problems
+        cells, value_problems, misfits = _compose_all(entry, good, validate, base, is_multirun)
+    # Where a choice was refused, what does not compose without it is only its echo.
+    problems += value_problems + ([] if problems else misfits)
     for cell in cells if not problems else []:
         try:
             agree(cell.config)
@@ -157,6 +160,28 @@ def _own_places(overrides: Sequence[str], user_dir: str | None) -> list[str]:
     return places
 
 
+def _base_of(entry: str, overrides: Sequence[str]) -> DictConfig | None:
+    """What the command changes: the default config, of the chosen experiment if there is one."""
+    try:
+        chosen = [text for text in overrides if text.startswith("experiment=")]
+        return compose(entry, overrides=chosen, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def _sweep_of(entry: str, overrides: Sequence[str], loader: ConfigLoader, is_multirun: bool) -> tuple[bool, list[str]]:
+    """Whether the command is a sweep, and the axes that an experiment's own yaml gives it."""
+    parser = OverridesParser.create(config_loader=loader)
+    try:
+        single = [text for text in overrides if not parser.parse_override(text).is_sweep_override()]
+        config = compose(entry, overrides=single, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):
+        return is_multirun, []  # what is wrong is found, and named, when it is read again
+    is_sweep = is_multirun or config.hydra.mode == RunMode.MULTIRUN
+    params = config.hydra.sweeper.get("params") or {}
+    return is_sweep, [f"{key}={value}" for key, value in params.items()] if is_sweep else []
+
+
 def _read_override(
     text: str, loader: ConfigLoader, base: DictConfig | None, is_multirun: bool
 ) -> tuple[Override | None, list[str]]:
@@ -198,9 +223,11 @@ def _compose_all(
     validate: Callable[[Config], object],
     base: DictConfig | None,
     is_multirun: bool,
-) -> tuple[list[Cell], list[str]]:
+) -> tuple[list[Cell], list[str], list[str]]:
+    """The cells that are right, the mistakes in values, and what Hydra cannot put together at all."""
     cells: list[Cell] = []
     problems: list[str] = []
+    misfits: list[str] = []
     for choice in itertools.islice(_product(overrides, base), _MAX_CHECKED_CELLS):
         try:
             config = compose(entry, overrides=choice, return_hydra_config=True)
@@ -215,10 +242,10 @@ def _compose_all(
         except ConfigCompositionException as error:
             misfit = re.match(r"In '(\w+)/(\w+)'", str(error))
             text = f"{misfit[1]}={misfit[2]}: does not fit {entry}.py. " if misfit else ""
-            problems.append(text + _one_line(error))
+            misfits.append(text + _one_line(error))
         except (HydraException, OmegaConfBaseException) as error:
-            problems.append(_one_line(error))
-    return cells, problems
+            misfits.append(_one_line(error))
+    return cells, problems, misfits
 
 
 def _product(overrides: list[Override], base: DictConfig | None) -> Iterator[list[str]]:

@@ -99,12 +99,18 @@ class ProbeSettings(Node):
     )
     partial_length: bool = Field(True, description="regress the number of tokens out, where it varies")
     prompt: str = Field(description="names {source} and {target} and the {word}")
+    chain: str = Field(description="names also {bridge} and the {bridge_word} that the first step gave")
     batch_tokens: int = Field(2048, ge=1, description="tokens in one batch at most, padding included")
 
     @field_validator("prompt")
     @classmethod
     def _prompt_fits(cls, prompt: str) -> str:
         return checked_template(prompt, "source", "target", "word")
+
+    @field_validator("chain")
+    @classmethod
+    def _chain_fits(cls, chain: str) -> str:
+        return checked_template(chain, "source", "target", "word", "bridge", "bridge_word")
 
     @field_validator("depth")
     @classmethod
@@ -124,9 +130,21 @@ class EngineSettings(Node):
 class TrainerSettings(Node):
     """What the Lightning trainer is given."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    devices: int = Field(1, ge=1)
-    strategy: Literal["auto", "ddp"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = Field("auto", description="where the model runs")
+
+
+class LoggerSettings(Node):
+    """Where a finished run is mirrored to; the keys beside `name` are W&B's."""
+
+    name: Literal["none", "wandb"] = "none"
+    project: str = Field("bridgex", min_length=1, description="where the run appears")
+    entity: str | None = Field(None, description="user or team; null: the key's own default")
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="auto: online with an API key, offline without; WANDB_MODE beats it"
+    )
+    tags: list[str] = Field(default_factory=list, description="words to find the run by")
+    max_rows: int = Field(2000, ge=1, le=10_000, description="predictions in the table at most")
+    dir: str | None = Field(None, description="folder that gets a wandb/ folder; null: the run's own")
 
 
 class DataSettings(Node):
@@ -169,6 +187,7 @@ class Settings(Node):
     probe: ProbeSettings
     engine: EngineSettings
     callbacks: dict[str, LateTargetNode]
+    logger: LoggerSettings
     trainer: TrainerSettings
     data: DataSettings
     cache: CacheSettings
@@ -180,7 +199,6 @@ class TrainSettings(Node):
     """All keys of train.py."""
 
     finetune: ToyRecipe
-    trainer: TrainerSettings
     sweep: SweepSettings
     seed: int = Field(0, ge=0)
 

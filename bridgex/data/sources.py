@@ -1,20 +1,23 @@
-"""Where words come from: dictionaries in MUSE's format, one's own list, and the toy world's files."""
+"""Where words come from: dictionaries in MUSE's format, one's own list, the toy world."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bridgex.config.settings import Settings
 from bridgex.errors import UserError
-from bridgex.languages import Pair, all_languages, candidates, language
+from bridgex.languages import Pair, all_languages, language
 
 Part = Literal["train", "test"]
-_RANGES: Mapping[Part, str] = {"train": "0-5000", "test": "5000-6500"}
+# By folder of word lists, the best first, how its files for each part end.
+_LISTS: Mapping[str, Mapping[Part, str]] = {
+    "muse": {"train": "0-5000", "test": "5000-6500"},
+    "freedict_sw": {"train": "train", "test": "test"},
+}
 # The language through which a pair without a file of its own is joined: MUSE has every language with English.
 _PIVOT = "en"
 
@@ -43,23 +46,6 @@ class Dictionary:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Sentences:
-    """Text in one language.
-
-    Attributes:
-        code: the language.
-        texts: distinct, in the files' order.
-        fingerprint: SHA-256 of all of it.
-        origin: where it comes from, in words.
-    """
-
-    code: str
-    texts: tuple[str, ...]
-    fingerprint: str
-    origin: str
-
-
 def data_root(settings: Settings) -> Path | None:
     """The folder that holds the data sets; a toy model's lie beside its own folder."""
     if settings.data.root is not None:
@@ -76,19 +62,22 @@ def toy_world(model_path: str | None) -> Path:
     return Path(model_path).expanduser().resolve().parent
 
 
-def problems(settings: Settings) -> list[str]:
-    """What the run needs and does not find, without reading it."""
+def problems(settings: Settings, parts: Sequence[Part]) -> list[str]:
+    """Which word lists the run needs and does not find, without reading any."""
     if settings.data.dictionary is not None:
         return []
-    try:
-        _find(settings.pair.pair, "test", data_root(settings))
-    except UserError as error:
-        return list(error.problems)
+    for part in parts:
+        try:
+            _find(settings.pair.pair, part, data_root(settings))
+        except UserError as error:
+            return list(error.problems)
     return []
 
 
 def dictionary(settings: Settings, pair: Pair, part: Part) -> Dictionary:
-    """The word list of a pair: its own MUSE file, the reverse one, or two joined through English.
+    """The word list of a pair: one's own, the pair's file, the reverse one, or two joined through English.
+
+    One's own list has no parts and is cut: every fourth word is for probing, the others are for evaluation.
 
     Args:
         settings: `data.root`, `data.dictionary` and the model's kind are read.
@@ -99,17 +88,19 @@ def dictionary(settings: Settings, pair: Pair, part: Part) -> Dictionary:
         UserError: no such files, a broken line, or nothing in them.
     """
     own = settings.data.dictionary
-    if own is not None and pair == settings.pair.pair:
+    if own is not None and pair in (settings.pair.pair, settings.pair.pair.reversed()):
         path = Path(own).expanduser().resolve()
-        return Dictionary(
-            pair, _nonempty(read_word_pairs(path), path), (path,), f"words from {path.name}, all as {part}"
-        )
+        entries = _part_of(_nonempty(read_word_pairs(path), path), part)
+        note = f"words from {path.name}: every fourth one is for probing, the others are for evaluation"
+        return Dictionary(pair, entries if pair == settings.pair.pair else _reversed(entries), (path,), note)
     found = _find(pair, part, data_root(settings))
     if len(found) == 1:
         path, is_reversed = found[0]
         entries = read_word_pairs(path)
-        note = f"the dictionary {pair} was read backwards from {path.name}" if is_reversed else ""
-        return Dictionary(pair, _nonempty(_reversed(entries) if is_reversed else entries, path), (path,), note)
+        note = "" if path.parent.name == "muse" else f"words from {path.parent.name}/{path.name}"
+        if is_reversed:
+            note, entries = f"the dictionary {pair} was read backwards from {path.name}", _reversed(entries)
+        return Dictionary(pair, _nonempty(entries, path), (path,), note)
     (to_pivot, back), (from_pivot, front) = found
     left, right = read_word_pairs(to_pivot), read_word_pairs(from_pivot)
     entries = _joined(_reversed(left) if back else left, _reversed(right) if front else right)
@@ -120,85 +111,30 @@ def dictionary(settings: Settings, pair: Pair, part: Part) -> Dictionary:
     return Dictionary(pair, _nonempty(entries, from_pivot), (to_pivot, from_pivot), note)
 
 
-def known_words(settings: Settings, pair: Pair, part: Part) -> Mapping[str, tuple[str, ...]]:
-    """The word list of a pair from `data.root`; empty where there is none."""
+def known_dictionary(settings: Settings, pair: Pair, part: Part) -> Dictionary | None:
+    """The word list of a pair; None where there is none.
+
+    Raises:
+        UserError: a broken line, or nothing in its files.
+    """
+    return dictionary(settings, pair, part) if has_list(settings, pair, part) else None
+
+
+def has_list(settings: Settings, pair: Pair, part: Part) -> bool:
+    """Whether a pair has a word list, which is not read."""
+    if settings.data.dictionary is not None and pair in (settings.pair.pair, settings.pair.pair.reversed()):
+        return True
     try:
         _find(pair, part, data_root(settings))
     except UserError:
-        return {}
-    return dictionary(settings, pair, part).entries
+        return False
+    return True
 
 
-def sentences(settings: Settings, code: str) -> Sentences:
-    """Text in a language for its neuron profile: one's own, NTREX, FLORES+, Belebele passages, else dictionary words.
-
-    Raises:
-        UserError: none of them is there, or a file is damaged.
-    """
-    own = settings.data.text.get(code)
-    if own is not None:
-        path = Path(own).expanduser().resolve()
-        return _sentences(code, [line.strip() for line in _text_of(path).splitlines()], path.name)
-    root = data_root(settings)
-    if root is not None:
-        for name, column in (("ntrex", "text"), ("flores", "text"), ("belebele", "flores_passage")):
-            files = _rows_files(root / name / (language(code).code_for(name) or ""), name)
-            if files:
-                return _sentences(code, _column(files[0], column), f"{name}/{files[0].parent.name}")
-    words = _training_words(settings, code)
-    if not words:
-        raise UserError(
-            f"no text in {language(code).english} ({code}) for neuron profiles. "
-            f"Give data.text.{code}=FILE (one sentence a line), or a data.root with ntrex/, flores/, belebele/ or muse/ "
-            f"files of it"
-        )
-    return _sentences(code, words, "dictionary words")
-
-
-def _training_words(settings: Settings, code: str) -> list[str]:
-    """Training words of a language over the dictionaries at hand, sorted; none that this run evaluates."""
-    pair = settings.pair.pair
-    words: set[str] = set()
-    for other in dict.fromkeys([*candidates(pair), pair.source, pair.target]):
-        if other != code:
-            words.update(known_words(settings, Pair(code, other), "train"))
-    evaluated = dictionary(settings, pair, "test").entries
-    return sorted(words - set(evaluated) - {word for gold in evaluated.values() for word in gold})
-
-
-def _sentences(code: str, texts: Iterable[object], origin: str) -> Sentences:
-    kept = tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
-    if not kept:
-        raise UserError(f"{origin}: holds no text in {language(code).english} ({code})")
-    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()
-    return Sentences(code, kept, digest, origin)
-
-
-def _rows_files(folder: Path, dataset: str) -> list[Path]:
-    if folder.name == dataset or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".parquet"))
-
-
-def _column(path: Path, column: str) -> list[object]:
-    """One column of a jsonl or parquet file."""
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            return list(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
-        return [json.loads(line)[column] for line in _text_of(path).splitlines() if line]
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a data file with a column {column!r} ({error})") from None
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}. Save the file as UTF-8") from None
+def known_words(settings: Settings, pair: Pair, part: Part) -> Mapping[str, tuple[str, ...]]:
+    """The entries of a pair's word list; empty where there is none."""
+    found = known_dictionary(settings, pair, part)
+    return {} if found is None else found.entries
 
 
 def read_word_pairs(path: Path) -> dict[str, tuple[str, ...]]:
@@ -247,33 +183,33 @@ def _find(pair: Pair, part: Part, root: Path | None) -> list[tuple[Path, bool]]:
     if root is None:
         raise UserError(
             f"data.root: not set, and pair {pair} needs word lists. Set data.root=<folder> that holds "
-            f"muse/{pair}.{_RANGES['test']}.txt (MUSE's files), or data.dictionary=<file>"
+            f"muse/{pair}.{_LISTS['muse']['test']}.txt (MUSE's files), or data.dictionary=<file>"
         )
-    folder = root / "muse"
-    direct = _file(folder, pair, part)
+    direct = _file(root, pair, part)
     if direct is not None:
         return [direct]
     is_toy = language(pair.source).is_toy
     if not is_toy and _PIVOT not in (pair.source, pair.target):
-        legs = [_file(folder, Pair(pair.source, _PIVOT), part), _file(folder, Pair(_PIVOT, pair.target), part)]
+        legs = [_file(root, Pair(pair.source, _PIVOT), part), _file(root, Pair(_PIVOT, pair.target), part)]
         if legs[0] is not None and legs[1] is not None:
             return [legs[0], legs[1]]
-    raise UserError(_no_dictionary(pair, part, folder))
+    raise UserError(_no_dictionary(pair, part, root))
 
 
-def _file(folder: Path, pair: Pair, part: Part) -> tuple[Path, bool] | None:
+def _file(root: Path, pair: Pair, part: Part) -> tuple[Path, bool] | None:
     source, target = (language(code).code_for("muse") or code for code in (pair.source, pair.target))
-    for a, b, is_reversed in ((source, target, False), (target, source, True)):
-        path = folder / f"{a}-{b}.{_RANGES[part]}.txt"
-        if path.is_file():
-            return path, is_reversed
+    for folder, ends in _LISTS.items():
+        for a, b, is_reversed in ((source, target, False), (target, source, True)):
+            path = root / folder / f"{a}-{b}.{ends[part]}.txt"
+            if path.is_file():
+                return path, is_reversed
     return None
 
 
-def _no_dictionary(pair: Pair, part: Part, folder: Path) -> str:
+def _no_dictionary(pair: Pair, part: Part, root: Path) -> str:
     by_code = {other.code_for("muse") or other.code: other.code for other in all_languages()}
     there: dict[str, set[str]] = {}
-    for path in folder.glob(f"*-*.{_RANGES[part]}.txt"):
+    for path in (path for folder, ends in _LISTS.items() for path in (root / folder).glob(f"*-*.{ends[part]}.txt")):
         a, _, b = path.name.partition(".")[0].partition("-")
         there.setdefault(by_code.get(a, a), set()).add(by_code.get(b, b))
         there.setdefault(by_code.get(b, b), set()).add(by_code.get(a, a))
@@ -284,7 +220,11 @@ def _no_dictionary(pair: Pair, part: Part, folder: Path) -> str:
             parts.append(f"{name} ({code}) is there with {', '.join(sorted(there[code]))}")
         else:
             parts.append(f"no dictionary for {name} ({code})")
-    everything = f"; languages there: {', '.join(sorted(there))}" if there else f"; {folder} holds no word lists"
+    everything = (
+        f"; languages there: {', '.join(sorted(there))}"
+        if there
+        else f"; {root} holds no word lists in {' or '.join(f'{folder}/' for folder in _LISTS)}"
+    )
     return (
         f"pair {pair}: {'; '.join(parts)}{everything}. Set data.root, or data.dictionary=<file>, or choose another pair"
     )

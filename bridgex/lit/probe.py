@@ -51,6 +51,8 @@ class ProbeModule(LightningModule):
         note: gets what a reader of the results must know.
     """
 
+    verb = "Reading neurons"
+
     def __init__(
         self,
         loaded: LoadedModel,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from bridgex.records.files import write_text
 from bridgex.records.schema import MeasureRow, StrategyRecord
+
+# Strategies that read activations, and of those the site and how tokens become one number; the others read words,
+# answers or nothing.
+_READ: Mapping[str, tuple[str, str]] = dict.fromkeys(("hsic", "overlap", "cosine"), ("mlp_act", "mean"))
+_UNREAD = ("none", "none")
 
 
 def measure_rows(
@@ -29,22 +35,17 @@ def measure_rows(
     """
     rows = []
     for strategy, ranking in rankings.items():
-        estimator = estimators.get(strategy)
-
-        def row(
-            bridge: str | None, block: int | None, measure: str, value: float, of: str | None = estimator
-        ) -> MeasureRow:
-            return MeasureRow(
-                model=model, source=source, target=target, bridge=bridge, block=block, site="mlp_act", pooling="mean",
-                measure=measure, estimator=of, value=value, n=1, seed=seed,
-            )  # fmt: skip
-
+        site, pooling = _READ.get(strategy, _UNREAD)
+        row = partial(MeasureRow, model=model, source=source, target=target, site=site, pooling=pooling, n=1, seed=seed)
+        scored = partial(row, estimator=estimators.get(strategy))
         for code, record in ranking.scores.items():
-            rows.append(row(code, None, strategy, record.score))
-            rows += [row(code, block, f"{strategy}_raw", value) for block, value in (record.block_scores or {}).items()]
+            rows.append(scored(bridge=code, block=None, measure=strategy, value=record.score))
+            for block, value in (record.block_scores or {}).items():
+                rows.append(scored(bridge=code, block=block, measure=f"{strategy}_raw", value=value))
         for name, sizes in ranking.set_sizes.items():
             bridge = None if name == "overlap" else name
-            rows += [row(bridge, block, "num_neurons", float(size), None) for block, size in sizes.items()]
+            for block, size in sizes.items():
+                rows.append(row(bridge=bridge, block=block, measure="num_neurons", value=float(size), estimator=None))
     return rows
 
 

@@ -197,3 +197,25 @@ class Status(Record):
     versions: dict[str, str] = Field(default_factory=dict)
     git_revision: str | None = None
     device: str | None = None
+
+
+class SummaryRow(Record):
+    """One cell of a sweep."""
+
+    cell: str = Field(description="its folder's name")
+    state: State
+    model: str
+    pair: str
+    task: str
+    bridge: str
+    scores: dict[str, float] = Field(description="by route; empty until the cell is done")
+    chosen: str | None
+    verdict: str | None
+    seconds: float | None = Field(description="from its first start to its end")
+    error: str | None
+
+
+class Summary(Record):
+    """summary.json of a sweep."""
+
+    cells: list[SummaryRow]

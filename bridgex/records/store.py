@@ -134,6 +134,17 @@ def read_status(folder: Path) -> Status | None:
     return status
 
 
+def write_failure(folder: Path, error: str) -> None:
+    """Records that a run failed before it had opened its folder; what an earlier run left there stays."""
+    if read_status(folder) is not None:
+        return
+    now = _now()
+    status = Status(
+        state="failed", config_hash="", error=error, start=now, end=now, host=socket.gethostname(), pid=os.getpid()
+    )
+    write_json(folder / "status.json", status)
+
+
 def read_metrics(folder: Path) -> Metrics:
     """metrics.json of a finished run.
 
@@ -171,7 +182,7 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     status = read_status(folder)
     if status is None:
         return
-    if status.config_hash != config_hash(config):
+    if status.config_hash not in ("", config_hash(config)):
         keys = ", ".join(_differing_keys(folder, config)) or "its config"
         raise UserError(f"{folder}: holds another run, which differs in {keys}. Give a new hydra.run.dir, or delete it")
     if status.state == "running" and status.pid != os.getpid():

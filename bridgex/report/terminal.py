@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridgex.records.schema import Metrics, Preview, RouteScore, Status
+from bridgex.records.schema import Metrics, Preview, RouteScore, Status, Summary
 from bridgex.records.store import read_metrics, read_status
 
 
-def show(folder: Path, console: Console | None = None) -> None:
-    """Prints a finished run's table, what must be known of its data, and where its files lie.
+def show(folder: Path, page: Path, console: Console | None = None) -> None:
+    """Prints a finished run's table, what must be known of its data, the verdict, and where its page lies.
 
     Raises:
         UserError: the run is not finished.
@@ -22,8 +23,44 @@ def show(folder: Path, console: Console | None = None) -> None:
     metrics, status = read_metrics(folder), read_status(folder)
     console.print(_table(metrics))
     for line in _remarks(metrics, status):
-        console.print(Text(line))
-    console.print(Text(f"files: {_short(folder)}"), soft_wrap=True)
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(verdict_line(metrics), style="bold"), soft_wrap=True)
+    console.print(Text(f"page: {_short(page)}"), soft_wrap=True)
+
+
+def show_cell(folder: Path, console: Console | None = None) -> None:
+    """Prints one line for a finished cell of a sweep."""
+    metrics = read_metrics(folder)
+    line = f"{metrics.task} {metrics.pair} {metrics.model}: {verdict_line(metrics)}"
+    (console or Console()).print(Text(line), soft_wrap=True)
+
+
+def show_sweep(summary: Summary, page: Path, console: Console | None = None) -> None:
+    """Prints how many cells are done, what went wrong with the others, and where the page lies."""
+    console = console or Console()
+    states = Counter(row.state for row in summary.cells)
+    for row in summary.cells:
+        if row.state != "done":
+            console.print(Text(f"{row.cell}: {row.state}: {row.error}"), soft_wrap=True)
+    console.print(
+        Text(f"{len(summary.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items())))
+    )
+    console.print(Text(f"page: {_short(page)}"), soft_wrap=True)
+
+
+def verdict_line(metrics: Metrics) -> str:
+    """What a run found, in one sentence."""
+    direct = metrics.routes["direct"].score
+    if metrics.chosen is None:
+        return f"direct {direct:.3f}; no bridge was chosen"
+    found, via = metrics.paired, metrics.routes[f"via {metrics.chosen}"].score
+    if found is None:
+        return f"direct {direct:.3f}, via {metrics.chosen} {via:.3f}"
+    p = "" if found.mcnemar_p is None else f", exact McNemar p = {found.mcnemar_p:.2g}"
+    return (
+        f"via {metrics.chosen} {via:.3f} against {direct:.3f} directly: {found.difference:+.3f} "
+        f"[{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]{p}: {found.verdict} (chosen by {metrics.chosen_by})"
+    )
 
 
 def show_preview(preview: Preview, console: Console | None = None) -> None:

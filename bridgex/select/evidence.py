@@ -59,7 +59,7 @@ class RouteScores:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Everything that a ranking may use. The callables compute on their first call only.
+    """Everything that a ranking may use. What the callables give is computed when it is first asked for.
 
     Attributes:
         pair: source and target.

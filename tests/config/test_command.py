@@ -27,7 +27,7 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         (
             "pear=de-fr",
             "pear: no such key, did you mean pair? Allowed here: bridge, cache, callbacks, data, engine, experiment, "
-            "model, pair, probe, seed, sweep, task, trainer",
+            "logger, model, pair, probe, seed, sweep, task, trainer",
         ),
         ("probe.neuron_share=7", "probe.neuron_share=7: should be less than or equal to 0.5"),
         ("probe.depth=[0.7,0.2]", "probe.depth=[0.7, 0.2]: should be [low, high] with 0 <= low < high <= 1"),
@@ -68,7 +68,7 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         ),
         (
             "+colour=red",
-            "colour: no such key. Allowed here: bridge, cache, callbacks, data, engine, model, pair, "
+            "colour: no such key. Allowed here: bridge, cache, callbacks, data, engine, logger, model, pair, "
             "probe, seed, sweep, task, trainer",
         ),
         (
@@ -151,7 +151,7 @@ def test_the_hash_ignores_what_changes_no_number() -> None:
     plain = hash_with()
     assert len(plain) == 8
     assert plain == hash_with(
-        "trainer=ddp", "engine.batch_tokens=7", "cache.dir=elsewhere", "~callbacks.progress", "sweep.name=x"
+        "trainer=cpu", "engine.batch_tokens=7", "cache.dir=elsewhere", "~callbacks.progress", "sweep.name=x"
     )
     assert plain != hash_with("seed=1")
     assert plain != hash_with("task.limit=5")

@@ -91,13 +91,13 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, content: bytes, me
 def test_a_missing_language_is_refused_with_what_there_is(tmp_path: Path) -> None:
     put(tmp_path, "en-de.5000-6500.txt", "house haus")
     put(tmp_path, "en-fr.5000-6500.txt", "house maison")
-    (line,) = sources.problems(settings_for("en-sv", tmp_path))
+    (line,) = sources.problems(settings_for("en-sv", tmp_path), ("test",))
     assert line == (
         "pair en-sv: English (en) is there with de, fr; no dictionary for Swedish (sv); languages there: de, en, fr. "
         "Set data.root, or data.dictionary=<file>, or choose another pair"
     )
-    assert sources.problems(settings_for("de-fr", tmp_path)) == []
-    (line,) = sources.problems(settings_for("de-fr"))
+    assert sources.problems(settings_for("de-fr", tmp_path), ("test",)) == []
+    (line,) = sources.problems(settings_for("de-fr"), ("test",))
     assert line.startswith("data.root: not set, and pair de-fr needs word lists.")
 
 

@@ -26,7 +26,7 @@ def test_the_table_shows_scores_reasons_notes_and_the_folder(tmp_path: Path) -> 
         run.note("joined through [red]English")
         run.finish(metrics)
     console = Console(width=200, record=True, file=io.StringIO())
-    terminal.show(tmp_path, console)
+    terminal.show(tmp_path, tmp_path / "report.html", console)
     text = console.export_text()
     for part in (
         "[bold]m",

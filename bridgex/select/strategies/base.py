@@ -17,6 +17,8 @@ from bridgex.select.neurons import Reading
 
 Estimator = Literal["normalised", "unbiased", "biased", "paper"]
 LABEL_FREE = ("hsic", "overlap", "cosine", "lexical", "confidence", "random")
+# Two scores closer than this, relative to the larger, differ by rounding.
+_TIE = 1e-9
 
 
 class MissingEvidence(Exception):
@@ -46,6 +48,11 @@ class Strategy(BaseModel, ABC):
     """Whether it looks at the items' right answers."""
     evaluates_all: ClassVar[bool] = False
     """Whether every candidate is evaluated, not the chosen one alone."""
+
+    reads_profiles: ClassVar[bool] = False
+    """Whether it needs text in every language."""
+    reads_words: ClassVar[bool] = False
+    """Whether it needs the pair's training words."""
 
     name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
     language: str | None = Field(None, description="the bridge of bridge=fixed")
@@ -112,7 +119,8 @@ def ranking_of(scores: Mapping[str, float], legs: Mapping[str, float] | None = N
         scores: by candidate.
         legs: by candidate, the smaller of its two legs (source to bridge, bridge to target).
     """
-    order = sorted(scores, key=lambda code: -scores[code])
+    groups = _groups(scores)
+    order = [code for group in groups for code in group]
     return StrategyRecord(
         scores={
             code: CandidateRecord(
@@ -123,39 +131,62 @@ def ranking_of(scores: Mapping[str, float], legs: Mapping[str, float] | None = N
             )
             for code in scores
         },
-        ties=_ties(scores),
+        ties=[group for group in groups if len(group) > 1],
+        margin=scores[order[0]] - scores[order[1]] if len(order) > 1 else None,
     )
 
 
-def ranking_of_means(values: Mapping[str, Floats], num_replicates: int, seed: int) -> StrategyRecord:
-    """A ranking by the mean over words, with intervals by a bootstrap that takes the same words for all candidates.
+def ranking_of_means(
+    values: Mapping[str, Floats], num_replicates: int, seed: int, groups: Sequence[str] | None = None
+) -> StrategyRecord:
+    """A ranking by means, with intervals by a bootstrap that takes the same words or items for all candidates.
 
     Args:
-        values: by candidate, `[words]`, the same words in the same order.
+        values: by candidate, `[items]`, the same items in the same order.
         num_replicates: bootstrap replicates; 0: no intervals.
         seed: of the bootstrap.
+        groups: a label for each item; items of one group are taken together. None: each item by itself.
     """
-    ranking = ranking_of({code: float(of_words.mean()) for code, of_words in values.items()})
+    ranking = ranking_of({code: float(of_items.mean()) for code, of_items in values.items()})
     table = np.stack(list(values.values()))
-    if num_replicates == 0 or table.shape[1] < 2:
+    numbers: dict[str, int] = {}
+    labels = [str(item) for item in range(table.shape[1])] if groups is None else groups
+    members = np.array([numbers.setdefault(label, len(numbers)) for label in labels])
+    if num_replicates == 0 or len(numbers) < 2:
         return ranking
-    drawn = np.random.default_rng(seed).integers(table.shape[1], size=(num_replicates, table.shape[1]))
-    means = table[:, drawn].mean(axis=2)
+    sums, sizes = np.stack([np.bincount(members, weights=row) for row in table]), np.bincount(members)
+    even = np.full(len(sizes), 1 / len(sizes))
+    counts = np.random.default_rng(seed).multinomial(len(sizes), even, size=num_replicates)
+    means = (sums @ counts.T) / (counts @ sizes)
     low, high = np.percentile(means, [2.5, 97.5], axis=1)
-    is_best = means == means.max(axis=0)
+    is_best = means >= means.max(axis=0) - _TIE * np.abs(means).max(axis=0)
     p_rank1 = (is_best / is_best.sum(axis=0)).mean(axis=1)
     scores = {
         code: record.model_copy(update={"ci95": (float(low[row]), float(high[row])), "p_rank1": float(p_rank1[row])})
         for row, (code, record) in enumerate(ranking.scores.items())
     }
-    return ranking.model_copy(update={"scores": scores})
+    return ranking.model_copy(update={"scores": scores, "margin_ci95": _margin_interval(ranking, means)})
 
 
-def _ties(scores: Mapping[str, float]) -> list[list[str]]:
-    by_score: dict[float, list[str]] = {}
-    for code, score in scores.items():
-        by_score.setdefault(score, []).append(code)
-    return [codes for codes in by_score.values() if len(codes) > 1]
+def _margin_interval(ranking: StrategyRecord, means: Floats) -> tuple[float, float] | None:
+    """95 % interval of best less runner-up, from replicates `[candidates, replicates]`; None: one candidate only."""
+    rows = {record.rank: row for row, record in enumerate(ranking.scores.values())}
+    if len(rows) < 2:
+        return None
+    low, high = np.percentile(means[rows[1]] - means[rows[2]], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _groups(scores: Mapping[str, float]) -> list[list[str]]:
+    """Candidates with equal scores together, best first."""
+    groups: list[list[str]] = []
+    for code in sorted(scores, key=lambda code: -scores[code]):
+        if groups and abs(scores[groups[-1][0]] - scores[code]) <= _TIE * abs(scores[code]):
+            groups[-1].append(code)
+        else:
+            groups.append([code])
+    place = list(scores).index
+    return [sorted(group, key=place) for group in groups]
 
 
 def two_legs(evidence: Evidence, legs: Mapping[str, Sequence[float]]) -> StrategyRecord:

@@ -29,6 +29,8 @@ class Compare(Strategy):
     """Ranks by every strategy; `bridge.primary` decides which one's first choice counts as chosen."""
 
     evaluates_all: ClassVar[bool] = True
+    reads_profiles: ClassVar[bool] = True
+    reads_words: ClassVar[bool] = True
 
     def rank_all(self, evidence: Evidence) -> dict[str, StrategyRecord]:
         """Every ranking, `seconds` beside it: evidence that an earlier strategy gathered is not counted again."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,39 +23,23 @@ class Hsic(Strategy):
     Score(C) = mean over middle blocks of `(mean_i max_j H_ij + mean_j max_i H_ij) / 2`, less what chance gives.
     """
 
+    reads_profiles: ClassVar[bool] = True
+    reads_words: ClassVar[bool] = True
+
     def rank(self, evidence: Evidence) -> StrategyRecord:
         """Scores with chance correction, intervals over source words, and what each block says.
 
         Raises:
             MissingEvidence: no middle block has neurons of every set; names the share to raise.
         """
-        import torch
-
         from bridgex.stats.candidates import NoUsableBlockError, candidate_scores
 
         overlap, of_bridge = self._sets(evidence)
-        blocks = _usable(evidence, overlap, list(of_bridge.values()))
-        wanted = [
-            np.flatnonzero(np.logical_or.reduce([overlap[i], *(masks[i] for masks in of_bridge.values())]))
-            if i + 1 in blocks
-            else np.zeros(0, dtype=np.int64)
-            for i in range(len(overlap))
-        ]
-        activations = evidence.probe(wanted)
-        x, y, columns, excluded = [], [], [[] for _ in of_bridge], []  # type: ignore[var-annotated]
-        for block in blocks:
-            index, values = (
-                wanted[block - 1],
-                self._values(evidence, activations.values[block - 1], activations.num_tokens),
-            )
-            rows = np.flatnonzero(overlap[block - 1][index])
-            union = np.flatnonzero(np.logical_or.reduce([masks[block - 1] for masks in of_bridge.values()])[index])
-            x.append(values[rows])
-            y.append(values[union])
-            for place, masks in enumerate(of_bridge.values()):
-                columns[place].append(torch.from_numpy(np.flatnonzero(masks[block - 1][index][union])))
-            same = torch.from_numpy(rows[:, None] == union[None, :])
-            excluded.append(None if self.match_self else same)
+        middle = middle_blocks(len(overlap), evidence.probe_settings.depth)
+        blocks = [block for block in middle if _is_usable(block, overlap, of_bridge)]
+        if not blocks:
+            raise MissingEvidence(_nothing_left(evidence))
+        x, y, columns, excluded = self._matrices(evidence, overlap, of_bridge, blocks)
         try:
             found = candidate_scores(
                 x,
@@ -87,7 +71,8 @@ class Hsic(Strategy):
             },
             ties=[[evidence.candidates[place] for place in group] for group in found.ties],
             blocks=kept,
-            set_sizes=_set_sizes(overlap, of_bridge, kept),
+            # Of all middle blocks, so that the record shows which set left a block out.
+            set_sizes=_set_sizes(overlap, of_bridge, middle),
             margin=found.margin,
             margin_ci95=found.margin_ci95,
         )
@@ -105,19 +90,42 @@ class Hsic(Strategy):
             for code in evidence.candidates
         }
 
-    def _values(self, evidence: Evidence, values: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64]) -> Tensor:
+    def _matrices(
+        self,
+        evidence: Evidence,
+        overlap: Sequence[Mask],
+        of_bridge: Mapping[str, Sequence[Mask]],
+        blocks: Sequence[int],
+    ) -> tuple[list[Tensor], list[Tensor], list[list[Tensor]], list[Tensor | None]]:
+        """What `candidate_scores` takes: x, y, columns of each candidate in y, pairs that may not match; by block."""
         import torch
 
-        from bridgex.stats.kernels import residualise
-
-        matrix = torch.from_numpy(np.asarray(values, dtype=np.float32))
-        if evidence.probe_settings.partial_length:
-            return residualise(matrix, torch.from_numpy(np.asarray(num_tokens, dtype=np.float64)))
-        return matrix
+        union = [np.logical_or.reduce(masks) for masks in zip(*of_bridge.values(), strict=True)]
+        wanted = [
+            np.flatnonzero(overlap[i] | union[i]) if i + 1 in blocks else np.zeros(0, dtype=np.int64)
+            for i in range(len(overlap))
+        ]
+        activations = evidence.probe(wanted)
+        x: list[Tensor] = []
+        y: list[Tensor] = []
+        columns: list[list[Tensor]] = [[] for _ in of_bridge]
+        excluded: list[Tensor | None] = []
+        for place in (block - 1 for block in blocks):
+            index = wanted[place]
+            values = _values(evidence, activations.values[place], activations.num_tokens)
+            rows, of_any = np.flatnonzero(overlap[place][index]), np.flatnonzero(union[place][index])
+            x.append(values[rows])
+            y.append(values[of_any])
+            for own, masks in zip(columns, of_bridge.values(), strict=True):
+                own.append(torch.from_numpy(np.flatnonzero(masks[place][index][of_any])))
+            excluded.append(None if self.match_self else torch.from_numpy(rows[:, None] == of_any[None, :]))
+        return x, y, columns, excluded
 
 
 class Overlap(Strategy):
     """How many language neurons a candidate shares with source and with target: mean of the two counts."""
+
+    reads_profiles: ClassVar[bool] = True
 
     def rank(self, evidence: Evidence) -> StrategyRecord:
         """Mean of both counts over all blocks."""
@@ -135,6 +143,8 @@ class Overlap(Strategy):
 
 class Cosine(Strategy):
     """Cosine between activation shares, each neuron's mean over the languages in play taken off."""
+
+    reads_profiles: ClassVar[bool] = True
 
     def rank(self, evidence: Evidence) -> StrategyRecord:
         """Mean of the cosines source-candidate and candidate-target over all neurons."""
@@ -156,16 +166,21 @@ def _languages(evidence: Evidence) -> list[str]:
     return [evidence.pair.source, evidence.pair.target, *evidence.candidates]
 
 
-def _usable(evidence: Evidence, overlap: Sequence[Mask], of_bridge: Sequence[Sequence[Mask]]) -> list[int]:
-    """Middle blocks in which every set has a neuron."""
-    blocks = [
-        block
-        for block in middle_blocks(len(overlap), evidence.probe_settings.depth)
-        if overlap[block - 1].any() and all(masks[block - 1].any() for masks in of_bridge)
-    ]
-    if not blocks:
-        raise MissingEvidence(_nothing_left(evidence))
-    return blocks
+def _is_usable(block: int, overlap: Sequence[Mask], of_bridge: Mapping[str, Sequence[Mask]]) -> bool:
+    """Whether every set has a neuron in the block."""
+    return all(bool(masks[block - 1].any()) for masks in (overlap, *of_bridge.values()))
+
+
+def _values(evidence: Evidence, values: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64]) -> Tensor:
+    """One block's activations `[neurons, prompts]`, the number of tokens regressed out where that is asked for."""
+    import torch
+
+    from bridgex.stats.kernels import residualise
+
+    matrix = torch.tensor(np.asarray(values, dtype=np.float32))
+    if evidence.probe_settings.partial_length:
+        return residualise(matrix, torch.tensor(np.asarray(num_tokens, dtype=np.float64)))
+    return matrix
 
 
 def _nothing_left(evidence: Evidence) -> str:
@@ -183,7 +198,7 @@ def _share_of_self_matches(overlap: Sequence[Mask], masks: Sequence[Mask], block
 
 
 def _set_sizes(
-    overlap: Sequence[Mask], of_bridge: dict[str, tuple[Mask, ...]], blocks: Sequence[int]
+    overlap: Sequence[Mask], of_bridge: Mapping[str, Sequence[Mask]], blocks: Sequence[int]
 ) -> dict[str, dict[int, int]]:
     sets = {"overlap": overlap, **of_bridge}
     return {name: {block: int(masks[block - 1].sum()) for block in blocks} for name, masks in sets.items()}

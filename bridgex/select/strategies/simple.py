@@ -54,9 +54,9 @@ class Random(Strategy):
     """A random order by the seed: what choosing without looking gives."""
 
     def rank(self, evidence: Evidence) -> StrategyRecord:
-        """A number for each candidate, drawn from seed and pair."""
-        chance = random.Random(f"{evidence.seed} {evidence.pair}")
-        return ranking_of({code: chance.random() for code in evidence.candidates})
+        """A number for each candidate, drawn from seed and pair whatever the other candidates are."""
+        start = f"{evidence.seed} {evidence.pair}"
+        return ranking_of({code: random.Random(f"{start} {code}").random() for code in evidence.candidates})
 
 
 class Oracle(Strategy):
@@ -66,5 +66,7 @@ class Oracle(Strategy):
     evaluates_all: ClassVar[bool] = True
 
     def rank(self, evidence: Evidence) -> StrategyRecord:
-        """Mean score of each candidate, with its bootstrap interval over items."""
-        return ranking_of_means(evidence.route_scores().via, self.hsic.bootstrap, evidence.seed)
+        """Mean score of each candidate, with its bootstrap interval over items, groups of them taken whole."""
+        found = evidence.route_scores()
+        values = {code: found.via[code] for code in evidence.candidates}
+        return ranking_of_means(values, self.hsic.bootstrap, evidence.seed, found.groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -33,9 +34,13 @@ class Lexical(Strategy):
 class Confidence(Strategy):
     """The model's own log-probability a token, over both steps of the way through a candidate; no labels."""
 
+    reads_words: ClassVar[bool] = True
+
     def rank(self, evidence: Evidence) -> StrategyRecord:
         """Mean over probe words."""
-        return ranking_of_means(evidence.confidence(), self.hsic.bootstrap, evidence.seed)
+        found = evidence.confidence()
+        values = {code: found[code] for code in evidence.candidates}
+        return ranking_of_means(values, self.hsic.bootstrap, evidence.seed)
 
 
 def _similarity(evidence: Evidence, source: str, target: str) -> float:
@@ -45,7 +50,7 @@ def _similarity(evidence: Evidence, source: str, target: str) -> float:
             f"{source} is written in {scripts[0]} and {target} in {scripts[1]}: spelling tells nothing"
         )
     entries: Mapping[str, tuple[str, ...]] | None = evidence.dictionary(source, target)
-    if entries is None:
+    if not entries:
         raise MissingEvidence(f"no dictionary {source}-{target} to compare spellings by")
     return float(
         np.mean(

@@ -1,0 +1,150 @@
+"""bridgex from Python: keyword arguments equal to the config keys, records returned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridgex.config import command, settings
+from bridgex.errors import UserError
+from bridgex.records.predictions import read_predictions
+from bridgex.records.schema import MeasureRow, Metrics, Prediction, Ranking, Status
+from bridgex.records.store import read_metrics, read_status
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: where it lies.
+        config: the resolved config.
+        status: state, versions, notes.
+        ranking: every strategy's scores, None without a ranking.
+        metrics: scores and verdict, None until the run is done.
+        predictions: every item by every route.
+        measures: the long table.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    status: Status
+    ranking: Ranking | None
+    metrics: Metrics | None
+    predictions: list[Prediction]
+    measures: list[MeasureRow]
+
+
+def evaluate(folder: str | Path | None = None, **keys: Any) -> Run:
+    """Evaluates a model on a pair of languages, directly and through a bridge.
+
+    Args:
+        folder: where the run writes, and goes on if one was begun there; default: as the command line does.
+        keys: config keys; a key below a group has two underscores for the dot, e.g. `model__path="me/mine"`.
+
+    Returns:
+        The run's records.
+
+    Raises:
+        UserError: with one line for every mistake in the keys.
+
+    Example:
+        >>> from bridgex import evaluate
+        >>> run = evaluate(model="toy", pair="qaa-qaf", bridge="compare")  # doctest: +SKIP
+        >>> run.metrics.chosen, run.metrics.paired.verdict  # doctest: +SKIP
+    """
+    found, config, place = _prepared(folder, keys)
+    from bridgex import pipeline
+
+    pipeline.evaluate(found, config, place)
+    return load_run(place)
+
+
+def rank_bridges(folder: str | Path | None = None, **keys: Any) -> Ranking:
+    """Ranks candidate bridges for a pair, and evaluates nothing unless the strategy looks at labels.
+
+    Args:
+        folder: as for `evaluate`.
+        keys: as for `evaluate`.
+
+    Returns:
+        Every strategy's scores with their uncertainty.
+
+    Raises:
+        UserError: with one line for every mistake in the keys.
+    """
+    found, config, place = _prepared(folder, keys)
+    from bridgex import pipeline
+
+    return pipeline.rank(found, config, place)
+
+
+def train(folder: str | Path | None = None, **keys: Any) -> Path:
+    """Trains what the recipe says; so far `experiment="toy_world"`.
+
+    Args:
+        folder: where it writes; default: as the command line does.
+        keys: config keys, as for `evaluate`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: with one line for every mistake in the keys.
+    """
+    (cell,) = command.check("train", _overrides(keys), settings.validate_train)
+    from bridgex import pipeline
+
+    place = cell.folder if folder is None else Path(folder).absolute()
+    pipeline.train(settings.validate_train(cell.config), cell.config, place)
+    return place
+
+
+def load_run(folder: str | Path) -> Run:
+    """Reads what a run left, finished or not.
+
+    Raises:
+        UserError: no run lies there, or a file is damaged.
+    """
+    place = Path(folder)
+    status = read_status(place)
+    if status is None:
+        raise UserError(f"{place}: no run lies there (status.json is missing or damaged)")
+    ranking, measures = place / "ranking.json", place / "measures.jsonl"
+    return Run(
+        folder=place,
+        config=settings.from_yaml(place / "config.yaml"),
+        status=status,
+        ranking=Ranking.model_validate_json(ranking.read_bytes()) if ranking.is_file() else None,
+        metrics=read_metrics(place) if (place / "metrics.json").is_file() else None,
+        predictions=read_predictions(place),
+        measures=[MeasureRow.model_validate_json(line) for line in measures.read_bytes().splitlines()]
+        if measures.is_file()
+        else [],
+    )
+
+
+def _prepared(folder: str | Path | None, keys: dict[str, Any]) -> tuple[settings.Settings, dict[str, Any], Path]:
+    from bridgex.preflight import agree
+
+    (cell,) = command.check("evaluate", _overrides(keys), settings.validate, agree)
+    return settings.validate(cell.config), cell.config, cell.folder if folder is None else Path(folder).absolute()
+
+
+def _overrides(keys: dict[str, Any]) -> list[str]:
+    """Config keys as the overrides that the command line knows."""
+    overrides = []
+    for key, value in keys.items():
+        dotted = key.replace("__", ".")
+        mark = "++" if dotted.startswith("data.text.") else ""
+        overrides.append(
+            f"{mark}{dotted}={value if _is_bare(value) else json.dumps(value, ensure_ascii=False, default=str)}"
+        )
+    return overrides
+
+
+def _is_bare(value: object) -> bool:
+    """Whether Hydra reads the value's own text as that value: names of choices, languages and pairs."""
+    return isinstance(value, str) and value.replace("-", "").replace("_", "").isalnum()

@@ -1,0 +1,125 @@
+"""How sure the model is of both steps, against one prompt and one token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from bridgex.config.settings import ModelSettings
+from bridgex.data.sources import read_word_pairs, toy_world
+from bridgex.evaluation.tasks.base import Item
+from bridgex.evaluation.tasks.bli import WordTranslation
+from bridgex.extract.loading import LoadedModel, load_model
+from bridgex.languages import language
+from bridgex.lit.confidence import collect_confidence
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*",  # a batch is text; workers would only add to the work
+    "ignore:.*LeafSpec.*:FutureWarning",  # Lightning 2.6 uses a name that torch 2.13 has set aside
+)
+
+PROMPT, CHAIN = '{source}:"{word}"→{target}:', '{source}:"{word}"→{bridge}:"{bridge_word}"→{target}:'
+TASK = WordTranslation(name="probe", prompt=PROMPT, chain=CHAIN)
+SOURCE, TARGET, BRIDGES = "qac", "qaf", ("qad", "qaa", "qaj")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(ModelSettings(kind="toy", name="toy", dtype="float32"), toy_world(None) / "model")
+
+
+@pytest.fixture(scope="module")
+def words() -> list[str]:
+    return list(read_word_pairs(toy_world(None) / "muse" / f"{SOURCE}-{TARGET}.0-5000.txt"))[:12]
+
+
+def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def collect(loaded: LoadedModel, words: Sequence[str], **more: object) -> dict[str, np.ndarray]:
+    items = [Item(word, word, ("never looked at",), word) for word in words]
+    settings: dict = {"bridges": BRIDGES, "batch_tokens": 2048, "task": TASK, **more}
+    return collect_confidence(
+        loaded,
+        settings["task"],
+        items,
+        language(SOURCE),
+        language(TARGET),
+        [language(code) for code in settings["bridges"]],
+        make_trainer,
+        batch_tokens=settings["batch_tokens"],
+    )
+
+
+@torch.inference_mode()
+def say(loaded: LoadedModel, prompt: str) -> tuple[str, list[float]]:
+    """Greedy, a full forward without a cache for each token, until the quote closes or the line ends."""
+    ids = loaded.encoder.encode(prompt)
+    start, logprobs, text = len(ids), list[float](), ""
+    while len(logprobs) < 30:
+        logits = loaded.model(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
+        ids.append(int(logits.argmax()))
+        logprobs.append(float(logits.log_softmax(0).max()))
+        text = loaded.encoder.decode(ids[start:])
+        if ids[-1] in loaded.end_ids or "\n" in text or (text.lstrip().startswith('"') and text.count('"') > 1):
+            break
+    return text, logprobs
+
+
+def slow_confidence(loaded: LoadedModel, word: str, bridge: str) -> float:
+    first = f'{SOURCE}:"{word}"→{bridge}:'
+    said, logprobs = say(loaded, first)
+    bridge_word = said.split('"')[1]
+    assert bridge_word
+    _, more = say(loaded, f'{first}"{bridge_word}"→{TARGET}:')
+    return sum(logprobs + more) / (len(logprobs) + len(more))
+
+
+def test_it_equals_a_slow_loop(loaded: LoadedModel, words: list[str]) -> None:
+    found = collect(loaded, words)
+    assert list(found) == list(BRIDGES)
+    for bridge in BRIDGES:
+        expected = [slow_confidence(loaded, word, bridge) for word in words]
+        np.testing.assert_allclose(found[bridge], expected, rtol=0, atol=1e-4)
+        assert found[bridge].dtype == np.float64
+        assert (found[bridge] < 0).all()
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 150])
+def test_batches_change_nothing(loaded: LoadedModel, words: list[str], batch_tokens: int) -> None:
+    whole, cut = collect(loaded, words), collect(loaded, words, batch_tokens=batch_tokens)
+    for bridge in BRIDGES:
+        np.testing.assert_allclose(cut[bridge], whole[bridge], rtol=0, atol=1e-5)
+
+
+def test_order_of_words_and_bridges_only_moves_them(loaded: LoadedModel, words: list[str]) -> None:
+    whole = collect(loaded, words)
+    moved = collect(loaded, words[::-1], bridges=BRIDGES[::-1])
+    assert list(moved) == list(BRIDGES[::-1])
+    for bridge in BRIDGES:
+        np.testing.assert_allclose(moved[bridge][::-1], whole[bridge], rtol=0, atol=1e-5)
+
+
+def test_right_answers_are_not_looked_at(loaded: LoadedModel, words: list[str]) -> None:
+    items = [Item(word, word, (word,), word, bridge_gold={"qad": (word,)}) for word in words]
+    source, target, bridge = language(SOURCE), language(TARGET), language("qad")
+    found = collect_confidence(loaded, TASK, items, source, target, [bridge], make_trainer, batch_tokens=2048)
+    np.testing.assert_allclose(found["qad"], collect(loaded, words)["qad"], rtol=0, atol=1e-5)
+
+
+def test_the_related_hub_is_the_one_that_the_model_is_sure_of(loaded: LoadedModel, words: list[str]) -> None:
+    found = collect(loaded, words)
+    assert found["qaa"].mean() > found["qaj"].mean(), "qaa is the hub of the source's family, qaj of neither's"
