@@ -36,8 +36,8 @@ def measure_rows(
     rows = []
     for strategy, ranking in rankings.items():
         site, pooling = _READ.get(strategy, _UNREAD)
-        row = partial(MeasureRow, model=model, source=source, target=target, site=site, pooling=pooling, n=1, seed=seed)
-        scored = partial(row, estimator=estimators.get(strategy))
+        row = partial(MeasureRow, model=model, source=source, target=target, site=site, pooling=pooling, seed=seed)
+        scored = partial(row, estimator=estimators.get(strategy), n=ranking.num_samples)
         for code, record in ranking.scores.items():
             rows.append(scored(bridge=code, block=None, measure=strategy, value=record.score))
             for block, value in (record.block_scores or {}).items():
@@ -45,7 +45,9 @@ def measure_rows(
         for name, sizes in ranking.set_sizes.items():
             bridge = None if name == "overlap" else name
             for block, size in sizes.items():
-                rows.append(row(bridge=bridge, block=block, measure="num_neurons", value=float(size), estimator=None))
+                rows.append(
+                    row(bridge=bridge, block=block, measure="num_neurons", value=float(size), estimator=None, n=None)
+                )
     return rows
 
 

@@ -131,6 +131,7 @@ class StrategyRecord(Record):
     set_sizes: dict[str, dict[int, int]] = Field(default_factory=dict, description="neurons by set and block")
     margin: float | None = Field(None, description="best score less the runner-up's")
     margin_ci95: tuple[float, float] | None = Field(None, description="its 95 % interval over source words")
+    num_samples: int | None = Field(None, description="words or items behind the scores; null: made from text")
     seconds: float = Field(0.0, description="wall time, gathering of evidence included")
     missing: str | None = Field(None, description="why there is no ranking")
 
@@ -158,7 +159,7 @@ class MeasureRow(Record):
     measure: str
     estimator: str | None
     value: float
-    n: int
+    n: int | None = Field(description="words or items behind the value; null: not made from words")
     seed: int
 
 

@@ -14,6 +14,7 @@ RANKINGS = {
             "en": CandidateRecord(score=0.2, raw=0.5, rank=1, block_scores={2: 0.4, 3: 0.6}),
             "fr": CandidateRecord(score=0.1, raw=0.3, rank=2, block_scores={2: 0.2, 3: 0.4}),
         },
+        num_samples=96,
         blocks=[2, 3],
         set_sizes={"overlap": {2: 7, 3: 9, 4: 0}, "en": {2: 5, 3: 4, 4: 1}, "fr": {2: 3, 3: 2, 4: 1}},
     ),
@@ -46,6 +47,12 @@ def test_every_line_says_what_it_is() -> None:
     assert {name: row.estimator for name, row in by_measure.items()} == {
         "hsic": "normalised",
         "hsic_raw": "normalised",
+        "num_neurons": None,
+        "lexical": None,
+    }
+    assert {name: row.n for name, row in by_measure.items()} == {
+        "hsic": 96,
+        "hsic_raw": 96,
         "num_neurons": None,
         "lexical": None,
     }

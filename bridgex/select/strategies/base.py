@@ -147,8 +147,9 @@ def ranking_of_means(
         seed: of the bootstrap.
         groups: a label for each item; items of one group are taken together. None: each item by itself.
     """
-    ranking = ranking_of({code: float(of_items.mean()) for code, of_items in values.items()})
     table = np.stack(list(values.values()))
+    ranking = ranking_of({code: float(of_items.mean()) for code, of_items in values.items()})
+    ranking = ranking.model_copy(update={"num_samples": table.shape[1]})
     numbers: dict[str, int] = {}
     labels = [str(item) for item in range(table.shape[1])] if groups is None else groups
     members = np.array([numbers.setdefault(label, len(numbers)) for label in labels])

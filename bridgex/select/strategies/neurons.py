@@ -75,6 +75,7 @@ class Hsic(Strategy):
             set_sizes=_set_sizes(overlap, of_bridge, middle),
             margin=found.margin,
             margin_ci95=found.margin_ci95,
+            num_samples=x[0].shape[1],
         )
 
     def _sets(self, evidence: Evidence) -> tuple[tuple[Mask, ...], dict[str, tuple[Mask, ...]]]:
