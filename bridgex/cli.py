@@ -249,7 +249,7 @@ def _guard(run: Callable[[], object], errors: list[str] | None = None) -> int:
             traceback.print_exc()
         return USER_MISTAKE
     except KeyboardInterrupt:
-        print("interrupted; the same command with the same hydra.run.dir goes on from here", file=sys.stderr)
+        print("interrupted; a run goes on with the same hydra.run.dir, a sweep with the same command", file=sys.stderr)
         return INTERRUPTED
     except _Terminated:
         return TERMINATED

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bridgex.config import settings
 from bridgex.data import sentences, sources
 from bridgex.errors import UserError
 from bridgex.extract import hub
+from bridgex.records.files import place_problem
 from bridgex.select.strategies.base import Strategy
 
 
@@ -19,10 +21,14 @@ def agree(config: Mapping[str, Any]) -> None:
         UserError: with one line for every thing that is missing or does not fit another.
     """
     found = settings.validate(config)
-    problems = [*settings.path_problems(found), *settings.pair_problems(found)]
+    mismatch = settings.pair_problems(found)
+    problems = [*settings.path_problems(found), *mismatch]
+    cache = place_problem(Path(found.cache.dir).expanduser().absolute())
+    if cache is not None:
+        problems.append(f"cache.dir={found.cache.dir}: {cache}. Give another folder")
     strategy = found.bridge.build(Strategy)
     problems += strategy.problems(found.pair.pair)
-    if not problems:
+    if not mismatch and not any(line.startswith("data.") for line in problems):
         problems += sources.problems(found, ("test", "train") if strategy.reads_words else ("test",))
     if not problems and strategy.reads_profiles:
         pair = found.pair.pair

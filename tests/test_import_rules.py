@@ -19,7 +19,7 @@ ALLOWED["evaluation"] -= {"select"}
 ALLOWED["report"] = {"records", "report", "config"} | LEAVES
 ALLOWED["cli"] |= {"report"}
 # What needs no heavy import stands beside the main path: the check before it, and the face for Python.
-ALLOWED["preflight"] = {"config", "data", "extract", "select", "preflight"} | LEAVES
+ALLOWED["preflight"] = {"config", "records", "data", "extract", "select", "preflight"} | LEAVES
 ALLOWED["api"] = {"config", "records", "preflight", "pipeline", "api"} | LEAVES
 ALLOWED["cli"] |= {"preflight"}
 ALLOWED["stats"] = {"stats", "errors"}

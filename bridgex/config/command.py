@@ -111,13 +111,21 @@ def check(
             if override is not None and not found:
                 good.append(override)
         cells, value_problems, misfits = _compose_all(entry, good, validate, base, is_multirun)
-    # Where a choice was refused, what does not compose without it is only its echo.
-    problems += value_problems + ([] if problems else misfits)
+        rest = good
+        if value_problems and not problems:
+            # What else is wrong shows with the default in the place of each bad value; what is said of those is echo.
+            rest = [override for override in good if not _is_about(value_problems, override)]
+            cells, _, _ = _compose_all(entry, rest, validate, base, is_multirun)
+    dropped = [override for override in good if override not in rest]
+    disagreements: list[str] = []
     for cell in cells if not problems else []:
         try:
             agree(cell.config)
         except UserError as error:
-            problems += error.problems
+            disagreements += error.problems
+    # Where a choice was refused, what does not compose without it is only its echo.
+    problems += value_problems + ([] if problems else misfits)
+    problems += [line for line in disagreements if not any(_is_about([line], override) for override in dropped)]
     if problems:
         raise UserError(*dict.fromkeys(problems))
     return cells
@@ -160,6 +168,11 @@ def _own_places(overrides: Sequence[str], user_dir: str | None) -> list[str]:
     return places
 
 
+def _is_about(lines: Sequence[str], override: Override) -> bool:
+    key = override.key_or_group
+    return any(line.startswith((f"{key}=", f"{key}:", f"{key}.")) for line in lines)
+
+
 def _base_of(entry: str, overrides: Sequence[str]) -> DictConfig | None:
     """What the command changes: the default config, of the chosen experiment if there is one."""
     try:
@@ -191,8 +204,12 @@ def _read_override(
     except HydraException:
         return None, [f"{text}: cannot be read. Write key=value; quote values that hold spaces, commas or brackets"]
     key = override.key_or_group
-    if override.is_hydra_override() or override.is_delete():
+    if override.is_hydra_override():
         return override, []
+    if override.is_delete():
+        if base is None or not _lacks(base, key) or loader.get_group_options(key):
+            return override, []
+        return override, [unknown_key(key, sorted(set(map(str, base)) - {"hydra"}))]
     if override.is_sweep_override() and not is_multirun:
         return override, [f"{text}: several values are a sweep. Add -m, or give one value"]
     choices = [] if key == "pair" else [name for name in loader.get_group_options(key) if not name.startswith("_")]

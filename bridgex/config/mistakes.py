@@ -42,6 +42,10 @@ def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(unknown_key(key, known_keys(model, [str(part) for part in item["loc"][:-1]])))
         elif item["type"] == "missing":
             lines.append(f"{key}: missing, and it has no default")
+        elif item["type"] in ("tuple_type", "list_type"):
+            lines.append(f"{key}={item['input']}: should be a list. Write [{item['input']}]")
+        elif item["type"] == "too_short":
+            lines.append(f"{key}=[]: is empty. Name at least one, or give null for the default")
         elif item["type"] == "literal_error":
             lines.append(not_allowed(key, item["input"], re.findall(r"'([^']*)'", str(context.get("expected", "")))))
         else:

@@ -29,16 +29,18 @@ class Node(BaseModel):
 
 
 def checked_template(template: str, *names: str) -> str:
-    """The template itself, if it can be filled with these names.
+    """The template itself, if it can be filled with these names and uses the last one, which is what it is about.
 
     Raises:
-        ValueError: it names something else.
+        ValueError: it names something else, or not the last one.
     """
     try:
         template.format(**dict.fromkeys(names, ""))
     except (KeyError, IndexError, ValueError) as error:
         allowed = " ".join(f"{{{name}}}" for name in names)
         raise ValueError(f"may name {allowed} only, found {error}") from None
+    if f"{{{names[-1]}}}" not in template:
+        raise ValueError(f"must name {{{names[-1]}}}")
     return template
 
 
@@ -293,6 +295,8 @@ def path_problems(settings: Settings) -> list[str]:
 
 def _folder_problems(key: str, value: str, must_hold: str | None = None) -> list[str]:
     folder = Path(value).expanduser()
+    if folder.is_file():
+        return [f"{key}={value}: is a file. Give its folder"]
     if not folder.is_dir():
         parent = folder.parent
         inside = [child.name for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []

@@ -63,12 +63,10 @@ def toy_world(model_path: str | None) -> Path:
 
 
 def problems(settings: Settings, parts: Sequence[Part]) -> list[str]:
-    """Which word lists the run needs and does not find, without reading any."""
-    if settings.data.dictionary is not None:
-        return []
+    """Which word lists the run needs and cannot read."""
     for part in parts:
         try:
-            _find(settings.pair.pair, part, data_root(settings))
+            dictionary(settings, settings.pair.pair, part)
         except UserError as error:
             return list(error.problems)
     return []

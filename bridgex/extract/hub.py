@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from bridgex.config.settings import ModelSettings
@@ -94,17 +95,23 @@ def problems(settings: ModelSettings) -> list[str]:
     """Why a hub id cannot be loaded, found out without downloading weights; empty for folders."""
     if settings.path is None or settings.names_a_folder():
         return []
+    return list(_hub_problems(settings.path, settings.revision))
+
+
+@lru_cache
+def _hub_problems(hub_id: str, revision: str | None) -> tuple[str, ...]:
+    """Asked once a process: the cells of a sweep share their model."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        snapshot_download(settings.path, revision=settings.revision, allow_patterns=_PATTERNS, local_files_only=True)
+        snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS, local_files_only=True)
     except LocalEntryNotFoundError:
-        with _as_user_error(settings.path, settings.revision) as found:
-            HfApi().model_info(settings.path, revision=settings.revision, timeout=_HUB_PATIENCE_S)
-            HfApi().auth_check(settings.path)
-        return found
-    return []
+        with _as_user_error(hub_id, revision) as found:
+            HfApi().model_info(hub_id, revision=revision, timeout=_HUB_PATIENCE_S)
+            HfApi().auth_check(hub_id)
+        return tuple(found)
+    return ()
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

@@ -12,6 +12,22 @@ from bridgex.errors import UserError
 from bridgex.records.schema import Record
 
 
+def place_problem(folder: Path) -> str | None:
+    """Why a folder cannot be made or written, found out by trying; leaves nothing. None: it can."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        return f"{place}: is a file, and a folder is needed there"
+    try:
+        Path(
+            tempfile.mkdtemp(dir=place, prefix=".bridgex-")
+        ).rmdir()  # permissions alone do not tell, least of all root's
+    except OSError as error:
+        return f"{place}: cannot be written ({error.strerror})"
+    return None
+
+
 def write_json(path: Path, record: Record) -> None:
     """Writes a record whole, then renames it into place."""
     write_text(path, record.model_dump_json(indent=2) + "\n")

@@ -7,7 +7,6 @@ import os
 import platform
 import socket
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -20,8 +19,9 @@ from pydantic import ValidationError
 
 from bridgex.config.settings import config_hash, from_yaml, hashed_config, to_yaml
 from bridgex.errors import UserError
-from bridgex.records.files import write_json, write_text, writing
+from bridgex.records.files import place_problem, write_json, write_text, writing
 from bridgex.records.log import LogFile
+from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import Metrics, State, Status
 
 _PACKAGES = ("bridgex", "torch", "lightning", "transformers", "tokenizers", "hydra-core", "numpy", "scipy")
@@ -107,7 +107,8 @@ class RunFolder:
             UserError: an earlier run in this folder read other files under the same names.
         """
         changed = [name for name, value in fingerprints.items() if self.status.fingerprints.get(name, value) != value]
-        if changed:
+        # Where nothing was asked yet, nothing can be mixed: a mended file is what the user wants.
+        if changed and read_predictions(self.folder):
             raise UserError(
                 f"{self.folder}: was begun with other files of {', '.join(sorted(changed))}. "
                 f"Give a new hydra.run.dir, or delete this folder"
@@ -166,19 +167,9 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: another config's run, a living process, or no permission.
     """
-    place = folder
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise UserError(f"{place}: is a file, and the run needs a folder there. Give another hydra.run.dir")
-    try:
-        Path(
-            tempfile.mkdtemp(dir=place, prefix=".bridgex-")
-        ).rmdir()  # permissions alone do not tell, least of all root's
-    except OSError as error:
-        raise UserError(
-            f"{place}: cannot be written ({error.strerror}). Give a hydra.run.dir where you may write"
-        ) from None
+    problem = place_problem(folder)
+    if problem is not None:
+        raise UserError(f"{problem}. Give another hydra.run.dir (a sweep: hydra.sweep.dir)")
     status = read_status(folder)
     if status is None:
         return

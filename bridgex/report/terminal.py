@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridgex.records.schema import Metrics, Preview, RouteScore, Status, Summary
+from bridgex.records.schema import Metrics, Preview, Ranking, RouteScore, Status, StrategyRecord, Summary
 from bridgex.records.store import read_metrics, read_status
 
 
@@ -22,6 +23,11 @@ def show(folder: Path, page: Path, console: Console | None = None) -> None:
     console = console or Console()
     metrics, status = read_metrics(folder), read_status(folder)
     console.print(_table(metrics))
+    ranking = folder / "ranking.json"
+    if ranking.is_file():
+        strategies = Ranking.model_validate_json(ranking.read_bytes()).strategies
+        if len(strategies) > 1:
+            console.print(_strategies(metrics, strategies))
     for line in _remarks(metrics, status):
         console.print(Text(line), soft_wrap=True)
     console.print(Text(verdict_line(metrics), style="bold"), soft_wrap=True)
@@ -72,8 +78,10 @@ def show_preview(preview: Preview, console: Console | None = None) -> None:
         console.print(Text(f"  {tokens}"))
         console.print(Text("  the answer begins here"))
     console.print(
-        f"{preview.num_questions} questions, {preview.prompt_tokens} prompt tokens, "
-        f"at most {preview.answer_tokens} answer tokens, about {preview.hours:.2g} hours if every answer is that long"
+        f"the direct route: {preview.num_questions} questions, {preview.prompt_tokens} prompt tokens, at most "
+        f"{preview.answer_tokens} answer tokens, about {preview.hours:.2g} hours of matrix products if every answer is "
+        f"that long; loading, probing, and two questions for every bridge evaluated come on top",
+        soft_wrap=True,
     )
 
 
@@ -88,6 +96,25 @@ def _table(metrics: Metrics) -> Table:
     table.add_column("misses")
     for route, score in metrics.routes.items():
         table.add_row(Text(route), f"{score.score:.3f}", f"{score.ci95[0]:.3f} to {score.ci95[1]:.3f}", _misses(score))
+    return table
+
+
+def _strategies(metrics: Metrics, strategies: Mapping[str, StrategyRecord]) -> Table:
+    table = Table(title="which bridge each strategy puts first", title_justify="left")
+    table.add_column("strategy")
+    table.add_column("first choice")
+    table.add_column(metrics.metric, justify="right")
+    table.add_column("P(rank 1)", justify="right")
+    for name, ranking in strategies.items():
+        first = next((code for code, record in ranking.scores.items() if record.rank == 1), None)
+        route = metrics.routes.get(f"via {first}")
+        p = ranking.scores[first].p_rank1 if first is not None else None
+        table.add_row(
+            Text(name),
+            Text(f"missing: {ranking.missing}" if first is None else first),
+            "" if route is None else f"{route.score:.3f}",
+            "" if p is None else f"{p:.2f}",
+        )
     return table
 
 

@@ -21,7 +21,8 @@ def command(repository: Path, cache: Path, tmp_path: Path) -> Run:
     """Runs an entry file as a user does, in an empty working folder, with no hub in reach."""
 
     def run(*arguments: str, entry: str = "evaluate", status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        own = [f"cache.dir={cache}"] if entry == "evaluate" else []
+        is_given = entry != "evaluate" or any(text.startswith("cache.dir=") for text in arguments)
+        own = [] if is_given else [f"cache.dir={cache}"]
         environment = {
             **os.environ,
             "HF_ENDPOINT": "http://127.0.0.1:9",

@@ -17,6 +17,7 @@ from bridgex.config import command as command_module
 from bridgex.config import settings
 from bridgex.config.toy_recipe import ToyRecipe
 from bridgex.data.toy_world import ToyWorld, family, hubs
+from bridgex.extract.random_model import make_random_model
 from tests.end_to_end.conftest import Run
 
 
@@ -135,6 +136,18 @@ def test_sigterm_leaves_an_interrupted_run_that_goes_on(
         (["seed=-1", "task.limit=0"], ["task.limit=0", "seed=-1"]),
         (["task.max_tokens=x", "model=random", "pair=en-xx"], ["no language 'xx'", "task.max_tokens=x"]),
         (["hydra.run.dir=/proc/none"], ["cannot be written"]),
+        (["cache.dir=/proc/none"], ["cache.dir=/proc/none: /proc: cannot be written"]),
+        (["cache.dir=/dev/full/x"], ["cache.dir=/dev/full/x: /dev/full: is a file"]),
+        (["bridge=fixed", "bridge.language=en"], ["bridge.language=en: pair qaa-qaf is of invented languages"]),
+        (["bridge.candidates=[qaa]"], ["bridge.candidates=qaa: is the pair's own source"]),
+        (["bridge.candidates=qad"], ["bridge.candidates=qad: should be a list. Write [qad]"]),
+        (
+            ["bridge.candidates=[en,de]", "probe.neuron_share=7"],
+            ["probe.neuron_share=7", "candidates=en", "candidates=de"],
+        ),
+        (["~nothing", "task.limit=x"], ["nothing: no such key", "task.limit=x"]),
+        (["model=hf", "pair=de-fr"], ["model.path: not set", "data.root: not set"]),
+        (["task.prompt=hello"], ["task.prompt=hello: must name {word}"]),
     ],
 )
 def test_mistakes_are_lines_within_two_seconds(
@@ -156,7 +169,8 @@ def test_mistakes_are_lines_within_two_seconds(
 def test_a_file_in_the_folders_place_is_named(command: Run) -> None:
     done = command("hydra.run.dir=/dev/full/run", status=1)
     assert done.stderr.splitlines() == [
-        "error: /dev/full: is a file, and the run needs a folder there. Give another hydra.run.dir"
+        "error: /dev/full: is a file, and a folder is needed there. "
+        "Give another hydra.run.dir (a sweep: hydra.sweep.dir)"
     ]
 
 
@@ -186,23 +200,28 @@ def test_a_disk_that_is_full_halfway_is_named_and_the_run_goes_on_later(
 
 
 def test_one_failing_cell_neither_stops_nor_hides_the_others(command: Run, tmp_path: Path) -> None:
-    muse = tmp_path / "data" / "muse"
-    muse.mkdir(parents=True)
-    for pair, text in {"de-en": "hund dog\nkatze cat\n", "fr-en": "chien dog\nchat\n", "it-en": "cane dog\n"}.items():
-        (muse / f"{pair}.5000-6500.txt").write_text(text)
-    arguments = ["-m", "model=random", "bridge=none", "pair=de-en,fr-en,it-en", "data.root=data", "sweep.name=three"]
-    sweep = tmp_path / "outputs" / "sweeps" / "three"
+    own = tmp_path / "own.txt"
+    own.write_text("".join(f"w{n} v{n}\n" for n in range(8)))
+    good, bad = (make_random_model(tmp_path / "models", seed) for seed in (0, 1))
+    whole = (bad / "model.safetensors").read_bytes()
+    (bad / "model.safetensors").write_bytes(whole[:1000])
+    arguments = [
+        "-m", "model=hf", f"model.path={good},{bad}", "bridge=none", "pair=de-en", f"data.dictionary={own}",
+        "task.max_tokens=3", "sweep.name=two",
+    ]  # fmt: skip
+    sweep = tmp_path / "outputs" / "sweeps" / "two"
     done = command(*arguments, status=1)
-    assert "fr-en.5000-6500.txt:2: expected 'word translation'" in done.stderr
-    assert "3 cells: 2 done, 1 failed" in done.stdout
-    rows = {row["pair"]: row for row in read(sweep / "summary.json")["cells"]}
-    assert {pair: row["state"] for pair, row in rows.items()} == {"de-en": "done", "fr-en": "failed", "it-en": "done"}
-    assert "fr-en.5000-6500.txt:2" in rows["fr-en"]["error"]
+    assert "model.safetensors: damaged or cut short" in done.stderr
+    assert "2 cells: 1 done, 1 failed" in done.stdout
+    rows = read(sweep / "summary.json")["cells"]
+    assert sorted(row["state"] for row in rows) == ["done", "failed"]
+    assert any("model.safetensors: damaged" in (row["error"] or "") for row in rows)
     assert (sweep / "report.html").is_file()
 
     # Mended, the same command runs what failed and leaves the rest as it is.
-    (muse / "fr-en.5000-6500.txt").write_text("chien dog\nchat cat\n")
-    kept = {path: path.stat().st_mtime_ns for path in sweep.glob("*_??-en_*/predictions.jsonl")}
+    (bad / "model.safetensors").write_bytes(whole)
+    kept = {path: path.stat().st_mtime_ns for path in sweep.glob("*/predictions.jsonl")}
+    assert len(kept) == 1
     command(*arguments)
     assert {row["state"] for row in read(sweep / "summary.json")["cells"]} == {"done"}
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
@@ -222,7 +241,7 @@ def test_the_toy_grid_is_all_weak_pairs_across_families_and_the_hubs() -> None:
 def test_a_dry_run_shows_ids_and_leaves_nothing(command: Run, tmp_path: Path) -> None:
     done = command("task.dry_run=true")
     assert done.stdout.count("the answer begins here") == 3
-    assert "24 questions, 168 prompt tokens, at most 720 answer tokens" in done.stdout
+    assert "the direct route: 24 questions, 168 prompt tokens, at most 720 answer tokens" in done.stdout
     assert not list(tmp_path.rglob("*.json"))
 
 

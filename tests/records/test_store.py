@@ -14,7 +14,8 @@ import pytest
 
 from bridgex.errors import UserError
 from bridgex.records import store
-from bridgex.records.schema import Metrics, RouteScore
+from bridgex.records.predictions import PredictionWriter
+from bridgex.records.schema import Metrics, Prediction, RouteScore
 
 CONFIG: dict[str, Any] = {
     "model": {"name": "toy", "path": None},
@@ -104,9 +105,13 @@ def test_a_living_process_keeps_its_folder(tmp_path: Path) -> None:
         store.check_folder(tmp_path, CONFIG)
 
 
-def test_changed_files_are_refused_by_name(tmp_path: Path) -> None:
+def test_changed_files_are_refused_by_name_once_something_was_asked(tmp_path: Path) -> None:
     with store.RunFolder.open(tmp_path, CONFIG) as run:
-        run.identify({"model": "a", "data": "b"})
+        run.identify({"model": "broken", "data": "b"})
+        run.identify({"model": "a", "data": "b"})  # mended before anything was asked
+    writer = PredictionWriter(tmp_path)
+    writer.append([Prediction(id="x", route="direct", steps=[], gold=[], correct=False, miss="wrong")])
+    writer.close()
     with (
         pytest.raises(UserError, match="was begun with other files of model"),
         store.RunFolder.open(tmp_path, CONFIG) as run,
@@ -116,7 +121,7 @@ def test_changed_files_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="is a file, and the run needs a folder there"):
+    with pytest.raises(UserError, match="is a file, and a folder is needed there"):
         store.check_folder(tmp_path / "file" / "run", CONFIG)
 
 

@@ -49,4 +49,4 @@ def test_a_preview_shows_ids_and_cost() -> None:
     text = console.export_text()
     assert "prompt: [b]x" in text
     assert "0:'<s>' 5:'x'" in text
-    assert "1 questions, 2 prompt tokens, at most 30 answer tokens, about 0.5 hours" in text
+    assert "the direct route: 1 questions, 2 prompt tokens, at most 30 answer tokens, about 0.5 hours" in text

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bridgex.config.settings import known_language
-from bridgex.languages import Pair, candidates
+from bridgex.languages import Pair, all_languages, candidates, language
 from bridgex.records.schema import CandidateRecord, StrategyRecord
 from bridgex.select.evidence import Evidence, Floats
 from bridgex.select.neurons import Reading
@@ -80,10 +80,17 @@ class Strategy(BaseModel, ABC):
         """Which keys do not go with the pair."""
         named = [("bridge.language", self.language)] if self.language is not None else []
         named += [("bridge.candidates", code) for code in self.candidates or ()]
-        return [
+        found = [
             f"{key}={code}: is the pair's own {'source' if code == pair.source else 'target'}. Choose a third language"
             for key, code in named
             if code in (pair.source, pair.target)
+        ]
+        world = "invented" if language(pair.source).is_toy else "real"
+        allowed = " ".join(other.code for other in all_languages() if other.is_toy == language(pair.source).is_toy)
+        return found + [
+            f"{key}={code}: pair {pair} is of {world} languages, and a bridge must be one of them too: {allowed}"
+            for key, code in named
+            if language(code).is_toy != language(pair.source).is_toy
         ]
 
     def candidates_of(self, pair: Pair) -> tuple[str, ...]:
