@@ -16,7 +16,7 @@ for beyond in ("select", "evaluation", "lit", "gathering", "pipeline"):
     ALLOWED[beyond].add("stats")
 ALLOWED["select"] -= {"extract"}
 ALLOWED["evaluation"] -= {"select"}
-ALLOWED["report"] = {"records", "report", "config"} | LEAVES
+ALLOWED["report"] = {"records", "report", "config", "stats"} | LEAVES
 ALLOWED["cli"] |= {"report"}
 # What needs no heavy import stands beside the main path: the check before it, and the face for Python.
 ALLOWED["preflight"] = {"config", "records", "data", "extract", "select", "preflight"} | LEAVES

@@ -225,6 +225,17 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def flat_config(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A config's values as JSON, by their dotted keys."""
+    flat: dict[str, str] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            flat.update(flat_config(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
+    return flat
+
+
 def to_yaml(config: Mapping[str, Any]) -> str:
     """A resolved config as yaml."""
     return OmegaConf.to_yaml(OmegaConf.create(dict(config)))

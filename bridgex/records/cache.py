@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bridgex.errors import UserError
+from bridgex.records.files import write_bytes, writing
 
 _KEY = "__key__"
 _DIGEST = hashlib.sha256().digest_size
@@ -60,23 +58,10 @@ class ProfileCache:
             UserError: the disk is full or the folder cannot be written.
             ValueError: an array holds Python objects.
         """
-        path, content = self.path(key), _packed(_canonical(key), arrays)
-        try:
+        path = self.path(key)
+        with writing(path, "cache.dir"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(f"{path}: cannot be written ({reason}). Free space or give another cache.dir") from error
+        write_bytes(path, _packed(_canonical(key), arrays), "cache.dir")
 
     def path(self, key: Mapping[str, str]) -> Path:
         """The file of a key, whether it is there or not."""

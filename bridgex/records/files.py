@@ -34,16 +34,26 @@ def write_json(path: Path, record: Record) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text whole, then renames it into place: a reader never sees half of it.
+    """Writes a text whole, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes, key: str = "hydra.run.dir") -> None:
+    """Writes a file whole, then renames it into place: a reader never sees half of it.
+
+    Args:
+        path: the file.
+        content: all of it.
+        key: the config key that names another place, for the error.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    with writing(path):
+    with writing(path, key):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -54,10 +64,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, key: str = "hydra.run.dir") -> Iterator[None]:
     """Turns what the file system refuses into a user's line that names the file."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{path}: cannot be written ({reason}). Free space or give another hydra.run.dir") from error
+        raise UserError(f"{path}: cannot be written ({reason}). Free space or give another {key}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import socket
@@ -17,7 +16,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from bridgex.config.settings import config_hash, from_yaml, hashed_config, to_yaml
+from bridgex.config.settings import config_hash, flat_config, from_yaml, hashed_config, to_yaml
 from bridgex.errors import UserError
 from bridgex.records.files import place_problem, write_json, write_text, writing
 from bridgex.records.log import LogFile
@@ -181,19 +180,9 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _differing_keys(folder: Path, config: Mapping[str, Any]) -> list[str]:
-    old = _flat(hashed_config(from_yaml(folder / "config.yaml")))
-    new = _flat(hashed_config(config))
+    old = flat_config(hashed_config(from_yaml(folder / "config.yaml")))
+    new = flat_config(hashed_config(config))
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
-    return flat
 
 
 def _is_alive(status: Status) -> bool:

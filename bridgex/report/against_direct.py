@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from scipy.stats import binomtest
-
 from bridgex.records.schema import Prediction
+from bridgex.stats.paired import holm, mcnemar
 
 
 class Comparison(NamedTuple):
@@ -54,22 +53,8 @@ def verdicts(predictions: Sequence[Prediction]) -> dict[str, dict[str, bool]]:
     return right
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction, in the order given.
-
-    >>> holm([0.01, 0.04])
-    [0.02, 0.04]
-    """
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = highest
-    return corrected
-
-
 def _compared(answers: Mapping[str, bool], direct: Mapping[str, bool]) -> Comparison:
-    both = answers.keys() & direct.keys()
-    gained = sum(answers[item] and not direct[item] for item in both)
-    lost = sum(direct[item] and not answers[item] for item in both)
-    p = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    return Comparison((gained - lost) / len(both), gained, lost, p, False)
+    both = sorted(answers.keys() & direct.keys())
+    found = mcnemar([answers[item] for item in both], [direct[item] for item in both])
+    difference = (found.only_first - found.only_second) / len(both)
+    return Comparison(difference, found.only_first, found.only_second, found.p, False)

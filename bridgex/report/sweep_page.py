@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from scipy.stats import false_discovery_control
 
-from bridgex.config.settings import hashed_config
+from bridgex.config.settings import flat_config, hashed_config
 from bridgex.report.league import (
     DIRECT,
     MIN_LANGUAGES,
@@ -93,7 +93,7 @@ def groups(runs: Sequence[RunFiles]) -> list[tuple[str, list[Compared]]]:
         config = {key: value for key, value in hashed_config(run.config).items() if key not in ("pair", "data")}
         key = json.dumps(config, sort_keys=True, default=str)
         found.setdefault(key, []).append(compared)
-        configs[key] = _flat(config)
+        configs[key] = flat_config(config)
     keys = sorted({key for config in configs.values() for key in config})
     telling = [key for key in keys if len({config.get(key) for config in configs.values()}) > 1]
     named = [key for key in telling if key in ("model.name", "task.name")] or telling
@@ -302,13 +302,3 @@ def _mean(found: Mean | None, is_signed: bool = False) -> Cell:
     shown = f" {interval(found.ci95, is_signed)}" if found.ci95 and found.ci95[0] < found.ci95[1] else ""
     bounds = tag("span", shown, class_="bounds signed" if is_signed else "bounds") if found.ci95 else ""
     return Cell(join(number(found.value, is_signed), bounds), found.value)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
-    return flat
