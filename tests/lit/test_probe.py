@@ -238,6 +238,9 @@ if __name__ == "__main__":
     arrays["few"] = few["sw"].arrays()["mean_3"]
     arrays |= {f"matrix_{block}": values for block, values in enumerate(matrix.values)}
     np.savez(Path(sys.argv[1], f"rank_{rank}.npz"), **arrays)
+    # Left to the interpreter's exit, gloo's threads may be running still when they are taken down, which aborts.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 """
 
 
