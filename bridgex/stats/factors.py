@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bridgex.stats.kernels import double
 from bridgex.stats.lags import Estimator, exact_products
 
 # Relative trace that may be cut, and the error of the expansions before the cut.
@@ -47,7 +48,7 @@ def wide_factors(points: Tensor) -> Factors | None:
     Returns:
         Factors, or None where the flattened form costs less.
     """
-    a = points.double()
+    a = double(points)
     a = a - a.mean(dim=1, keepdim=True)
     if a.numel() == 0:
         return None
@@ -65,10 +66,10 @@ def wide_factors(points: Tensor) -> Factors | None:
         if points.shape[1] < 2 * (rank + 1) ** 2:
             return None
     # The first neglected power is `rank`; powers 0..rank-1 are kept.
-    powers = torch.arange(rank, dtype=torch.float64)
+    powers = torch.arange(rank, dtype=torch.float64, device=a.device)
     scales = torch.exp(-0.5 * torch.lgamma(powers + 1))
     features = torch.exp(-a.square())[:, None] * (math.sqrt(2) * a)[:, None] ** powers[:, None] * scales[:, None]
-    return _assemble(features, 0.0, keep_all=True)
+    return _assemble(features, 0.0, points.device, keep_all=True)
 
 
 def fourier_factors(points: Tensor) -> Factors | None:
@@ -86,8 +87,9 @@ def fourier_factors(points: Tensor) -> Factors | None:
     num_samples = points.shape[1]
     if points.numel() == 0:
         return None
-    low, high = points.double().aminmax(dim=1, keepdim=True)
-    a = points.double() - (low + high) / 2
+    a = double(points)
+    low, high = a.aminmax(dim=1, keepdim=True)
+    a = a - (low + high) / 2
     reach = float((high - low).max())
     q = math.sqrt(-math.log(_EXPANSION))
     step = 2 * math.pi / (reach + q)
@@ -95,24 +97,24 @@ def fourier_factors(points: Tensor) -> Factors | None:
     # After the cut about two thirds of the features are left.
     if num_samples < 2 * (4 * num_waves / 3) ** 2:
         return None
-    waves = step * torch.arange(1, num_waves + 1, dtype=torch.float64)
+    waves = step * torch.arange(1, num_waves + 1, dtype=torch.float64, device=a.device)
     scales = torch.sqrt(step / math.sqrt(math.pi) * torch.exp(-waves.square() / 4))
     rows = max(1, _PIECE_BYTES // (64 * num_waves * num_samples))
     parts = []
     for start in range(0, len(a), rows):
         angles = a[start : start + rows, None] * waves[:, None]
-        features = torch.empty(len(angles), 2, num_waves, num_samples, dtype=torch.float64)
+        features = angles.new_empty(len(angles), 2, num_waves, num_samples)
         torch.cos(angles, out=features[:, 0])
         torch.sin(angles, out=features[:, 1])
         features = features.mul_(scales[:, None]).flatten(1, 2)
-        parts.append(_assemble(features, step / (2 * math.sqrt(math.pi)), keep_all=False))
+        parts.append(_assemble(features, step / (2 * math.sqrt(math.pi)), points.device, keep_all=False))
     rank = max(part.features.shape[1] for part in parts)
     padded = [torch.nn.functional.pad(p.features, (0, 0, 0, rank - p.features.shape[1])) for p in parts]
     return Factors(torch.cat(padded), *(torch.cat(column) for column in list(zip(*parts, strict=True))[1:]))
 
 
-def _assemble(features: Tensor, constant: float, keep_all: bool) -> Factors:
-    """Sums, centring and cut for features `[I, R, N]` in float64 whose products lack a constant."""
+def _assemble(features: Tensor, constant: float, device: torch.device, keep_all: bool) -> Factors:
+    """Sums, centring and cut for features `[I, R, N]` in float64 whose products lack a constant; to `device`."""
     num_samples = features.shape[2]
     sums = features.sum(dim=2)
     row_sums = (sums[:, None] @ features)[:, 0] + constant * num_samples
@@ -127,7 +129,7 @@ def _assemble(features: Tensor, constant: float, keep_all: bool) -> Factors:
         num_cut = int(negligible.sum(dim=1).min())
         centred = vectors[:, :, num_cut:].mT @ centred
     deviations = row_sums - totals[:, None] / num_samples
-    return Factors(centred.float(), deviations, totals, squares, traces)
+    return Factors(centred.float().to(device), deviations, totals, squares, traces)
 
 
 def factored_products(x: Factors, y: Factors, estimator: Estimator) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,5 +178,5 @@ def _squared_norms(left: Tensor, right: Tensor) -> Tensor:
         for start in range(0, len(left), rows):
             table = left[start : start + rows].flatten(0, 1) @ flat
             table = table.square_().view(-1, left.shape[1], num_right, width)
-            norms.append(table.sum(dim=(1, 3)).double())
+            norms.append(double(table.sum(dim=(1, 3))))
     return torch.cat(norms)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bridgex.stats.factors import factored_products, fourier_factors, wide_factors
-from bridgex.stats.kernels import checked_matrix, constant_rows, gaussian_scores, median_widths, zscore
+from bridgex.stats.kernels import checked_matrix, double, gaussian_scores, median_widths, zscore
 from bridgex.stats.lags import MIN_SAMPLES, Estimator, lag_kernels, products, self_floor
 
 Transform: TypeAlias = Literal["none", "rank"]
@@ -123,19 +123,20 @@ def scale_pair(x: Tensor, y: Tensor, estimator: Estimator, transform: Transform 
     if estimator == "paper":
         scores = zscore(x), zscore(y)
         width = _shared_width(*scores)
-        scaled = [(s / (width * 2**0.5)).to(x.dtype) for s in scores]
-        present = [torch.zeros(len(s), dtype=torch.bool) for s in scores]
+        scaled = [(s / (width * 2**0.5)).to(x.dtype).to(x.device) for s in scores]
+        present = [torch.zeros_like(s[:, 0], dtype=torch.bool) for s in scores]
         return ScaledPair(*scaled, *present)
-    return ScaledPair(_over_own_width(x), _over_own_width(y), constant_rows(x), constant_rows(y))
+    (x, missing_rows), (y, missing_columns) = _over_own_width(x), _over_own_width(y)
+    return ScaledPair(x, y, missing_rows, missing_columns)
 
 
-def _over_own_width(x: Tensor) -> Tensor:
-    """Subtract each neuron's median and divide by `sqrt(2)` times its width; in float64, then back to x's dtype."""
+def _over_own_width(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Each neuron less its median, over `sqrt(2)` times its width, in x's dtype; and which neurons are missing."""
     widths, missing = median_widths(x)
-    rows = x.double()
+    rows = double(x)
     scaled = (rows - rows.median(dim=1, keepdim=True).values) / (widths[:, None] * 2**0.5)
     scaled[missing] = 0.0
-    return scaled.to(x.dtype)
+    return scaled.to(x.dtype).to(x.device), missing
 
 
 def _shared_width(x: Tensor, y: Tensor) -> float:
@@ -170,8 +171,8 @@ def block_score(
     Raises:
         ValueError: if no pair is left.
     """
-    kept_rows = torch.arange(values.shape[0]) if rows is None else _as_indices(rows)
-    kept_columns = torch.arange(values.shape[1]) if columns is None else _as_indices(columns)
+    kept_rows = torch.arange(values.shape[0], device=values.device) if rows is None else _as_indices(rows)
+    kept_columns = torch.arange(values.shape[1], device=values.device) if columns is None else _as_indices(columns)
     allowed = None if excluded is None else excluded[kept_rows]
     return float(block_scores(values[kept_rows], [kept_columns], allowed)[0])
 
@@ -185,14 +186,14 @@ def block_scores(values: Tensor, columns_of_candidate: Sequence[Tensor], exclude
         excluded: `[I, J]` bool, pairs that may not match.
 
     Returns:
-        `[candidates]` float64.
+        `[candidates]` float64, on the CPU.
 
     Raises:
         ValueError: if a candidate has no pair left.
     """
-    scores = torch.zeros(len(columns_of_candidate), dtype=torch.float64)
+    scores = torch.zeros(len(columns_of_candidate), dtype=torch.float64, device="cpu")
     for candidate, columns in enumerate(columns_of_candidate):
-        table = values[:, columns].double()
+        table = double(values[:, columns])
         if table.numel() == 0:
             raise ValueError(f"candidate {candidate}: a table {list(table.shape)} has no pair of neurons to score")
         if excluded is not None:

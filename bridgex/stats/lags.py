@@ -16,11 +16,15 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from bridgex.stats.kernels import double, zeros_double
+
 Estimator: TypeAlias = Literal["normalised", "unbiased", "biased", "paper"]
 
 MIN_SAMPLES: dict[Estimator, int] = {"normalised": 4, "unbiased": 4, "biased": 2, "paper": 2}
-# Pieces of this size stay near the core; larger ones are bound by memory, smaller ones by the calls.
+# On a CPU pieces of this size stay near the core; larger ones are bound by memory, smaller ones by the calls.
 _PIECE_BYTES = 8 << 20
+# An accelerator is idle between calls, and its memory is as fast for large pieces.
+_ACCELERATOR_PIECE_BYTES = 512 << 20
 # Longer sums in float32 would lose more than a millionth of the largest HSIC; pieces are added up in float64.
 _SUM_ENTRIES = 1 << 12
 
@@ -76,9 +80,9 @@ def lag_kernels(points: Tensor, estimator: Estimator) -> LagKernels:
         The kernels of all neurons.
     """
     n = points.shape[1]
-    sums = torch.zeros(points.shape, dtype=torch.float64)
-    for low, high in pieces(1, n, len(points), n, points.element_size()):
-        sums += _raw_kernel(points, low, high).sum(dim=1)
+    sums = zeros_double(points, *points.shape)
+    for low, high in pieces(1, n, points, len(points)):
+        sums += double(_raw_kernel(points, low, high).sum(dim=1))
     totals = sums.sum(dim=1, keepdim=True)
     deviations = None
     if estimator in ("unbiased", "normalised"):
@@ -88,9 +92,9 @@ def lag_kernels(points: Tensor, estimator: Estimator) -> LagKernels:
         offsets = sums / n - totals / (2 * n * n)
         first_lag, factor = 0, 1.0 if estimator == "paper" else 1 / (n - 1) ** 2
     if estimator == "paper":
-        deviations = ((sums - totals / n) / n**0.5).to(points.dtype)
+        deviations = ((sums - totals / n) / n**0.5).to(points.dtype).to(points.device)
     floor = self_floor(totals[:, 0], n)
-    return LagKernels(points, offsets.to(points.dtype), deviations, first_lag, factor, floor)
+    return LagKernels(points, offsets.to(points.dtype).to(points.device), deviations, first_lag, factor, floor)
 
 
 def self_floor(totals: Tensor, n: int) -> Tensor:
@@ -115,24 +119,34 @@ def products(x: LagKernels, y: LagKernels) -> tuple[Tensor, Tensor, Tensor]:
         that only `paper` has).
     """
     n = x.points.shape[1]
-    cross = torch.zeros(len(x.points), len(y.points), dtype=torch.float64)
-    self_x = torch.zeros(len(x.points), dtype=torch.float64)
-    self_y = torch.zeros(len(y.points), dtype=torch.float64)
-    size = x.points.element_size()
+    cross = zeros_double(x.points, len(x.points), len(y.points))
+    self_x, self_y = zeros_double(x.points, len(x.points)), zeros_double(x.points, len(y.points))
     with exact_products():
         # At least as many rows as make a piece of that many entries.
-        rows = max(len(x.points) + len(y.points), _PIECE_BYTES // (size * _SUM_ENTRIES))
-        for low, high in pieces(x.first_lag, n // 2 + 1, rows, n, size):
-            weights = _lag_weights(n, low, high, x.points.dtype)
-            features_x, features_y = (_centred(kernels, low, high) for kernels in (x, y))
+        rows = max(len(x.points) + len(y.points), _PIECE_BYTES // (x.points.element_size() * _SUM_ENTRIES))
+        for low, high in pieces(x.first_lag, n // 2 + 1, x.points, rows):
+            weights = _lag_weights(n, low, high, x.points)
+            features_x, features_y = (lag_features(kernels, low, high) for kernels in (x, y))
             weighted_x = features_x * weights[:, None]
-            cross += weighted_x.flatten(1) @ features_y.flatten(1).T
-            self_x += (weighted_x * features_x).sum(dim=(1, 2))
-            self_y += features_y.square_().sum(dim=2) @ weights
+            cross += double(_long_products(weighted_x, features_y))
+            self_x += double((weighted_x * features_x).sum(dim=2)).sum(dim=1)
+            self_y += double(features_y.square_().sum(dim=2)) @ double(weights)
         cross *= x.factor
         if x.deviations is not None and y.deviations is not None:
-            cross += x.deviations.double() @ y.deviations.double().T
+            cross += double(x.deviations) @ double(y.deviations).T
     return cross, self_x * x.factor, self_y * y.factor
+
+
+def _long_products(left: Tensor, right: Tensor) -> Tensor:
+    """`[I, D, N]`, `[J, D, N]` -> `[I, J]`: products over all entries, few enough summed up at once."""
+    step = max(1, _SUM_ENTRIES // left.shape[2])
+    if left.shape[1] <= 2 * step:
+        return left.flatten(1) @ right.flatten(1).T
+    # Large pieces of an accelerator: runs of lags side by side.
+    whole = left.shape[1] // step * step
+    runs = [part[:, :whole].reshape(len(part), whole // step, -1).transpose(0, 1) for part in (left, right)]
+    rest = left[:, whole:].flatten(1) @ right[:, whole:].flatten(1).T
+    return double(runs[0] @ runs[1].mT).sum(dim=0) + double(rest)
 
 
 def shifted_products(x: LagKernels, y: LagKernels) -> Tensor:
@@ -149,13 +163,13 @@ def shifted_products(x: LagKernels, y: LagKernels) -> Tensor:
     """
     n = x.points.shape[1]
     complex_dtype = torch.complex128 if x.points.dtype == torch.float64 else torch.complex64
-    spectrum = torch.zeros(n // 2 + 1, len(x.points), len(y.points), dtype=complex_dtype)
-    size = 3 * x.points.element_size()
+    shape = (n // 2 + 1, len(x.points), len(y.points))
+    spectrum = torch.zeros(shape, dtype=complex_dtype, device=x.points.device)
     with exact_products():
-        for low, high in pieces(x.first_lag, n // 2 + 1, len(x.points) + len(y.points), n, size):
-            weights = _lag_weights(n, low, high, x.points.dtype)
-            left = _centred(x, low, high).mul_(weights[:, None] * x.factor)
-            _add_spectrum(spectrum, left, _centred(y, low, high))
+        for low, high in pieces(x.first_lag, n // 2 + 1, x.points, 3 * (len(x.points) + len(y.points))):
+            weights = _lag_weights(n, low, high, x.points)
+            left = lag_features(x, low, high).mul_(weights[:, None] * x.factor)
+            _add_spectrum(spectrum, left, lag_features(y, low, high))
         if x.deviations is not None and y.deviations is not None:
             _add_spectrum(spectrum, x.deviations[:, None], y.deviations[:, None])
     shifted: Tensor = torch.fft.irfft(spectrum.permute(1, 2, 0), n=n, dim=2)
@@ -168,9 +182,10 @@ def _add_spectrum(spectrum: Tensor, left: Tensor, right: Tensor) -> None:
     spectrum.baddbmm_(left_waves, torch.fft.rfft(right, dim=2).permute(2, 1, 0).contiguous())
 
 
-def pieces(first: int, last: int, rows: int, n: int, element_size: int) -> Iterator[tuple[int, int]]:
-    """Cut the lags `[first, last)` into runs whose features for `rows` neurons take about 8 MiB."""
-    step = max(1, _PIECE_BYTES // max(1, rows * n * element_size))
+def pieces(first: int, last: int, points: Tensor, rows: int) -> Iterator[tuple[int, int]]:
+    """Cut the lags `[first, last)` into runs whose features for `rows` neurons are as large as the device likes."""
+    size = _PIECE_BYTES if points.device.type == "cpu" else _ACCELERATOR_PIECE_BYTES
+    step = max(1, size // max(1, rows * points.shape[1] * points.element_size()))
     for low in range(first, last, step):
         yield low, min(low + step, last)
 
@@ -201,15 +216,15 @@ def _raw_kernel(points: Tensor, low: int, high: int) -> Tensor:
     return (_windows(points, low, high) - points[:, None]).square_().neg_().expm1_()
 
 
-def _centred(kernels: LagKernels, low: int, high: int) -> Tensor:
-    """Centred kernels of lags `[low, high)`, `[I, D, N]`."""
+def lag_features(kernels: LagKernels, low: int, high: int) -> Tensor:
+    """Centred kernels of lags `[low, high)`, `[I, D, N]`: entry `(d, s)` is that of samples s and s + d."""
     features = _raw_kernel(kernels.points, low, high)
     features -= kernels.offsets[:, None]
     features -= _windows(kernels.offsets, low, high)
     return features
 
 
-def _lag_weights(n: int, low: int, high: int, dtype: torch.dtype) -> Tensor:
+def _lag_weights(n: int, low: int, high: int, points: Tensor) -> Tensor:
     """How many of the lags d and N - d an entry stands for: 2, but 1 for lag 0 and, if N is even, for N / 2."""
-    lags = torch.arange(low, high)
-    return torch.where((lags == 0) | (2 * lags == n), 1, 2).to(dtype)
+    lags = torch.arange(low, high, device=points.device)
+    return torch.where((lags == 0) | (2 * lags == n), 1, 2).to(points.dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bridgex.stats.hsic import Transform, block_scores, inverse_roots, scale_pair
+from bridgex.stats.kernels import double, zeros_double
 from bridgex.stats.lags import Estimator, LagKernels, lag_kernels, products, shifted_products
 
 
@@ -16,18 +17,24 @@ class BlockTable(NamedTuple):
     Attributes:
         x: kernels of the I present neurons that all candidates share.
         y: kernels of the J present neurons of the candidates' union.
+        rows: indices of the I among the neurons given.
+        places: indices of the J among the neurons given.
         values: `[I, J]` float64, HSIC as observed.
         columns: for each candidate its columns among the J.
         excluded: `[I, J]` bool, pairs that may not match, or None.
         estimator: what the values are.
+        roots: `1 / sqrt(self-HSIC)` of the I and of the J, float64, if the estimator is `normalised`; else None.
     """
 
     x: LagKernels
     y: LagKernels
+    rows: Tensor
+    places: Tensor
     values: Tensor
     columns: list[Tensor]
     excluded: Tensor | None
     estimator: Estimator
+    roots: tuple[Tensor, Tensor] | None
 
 
 def block_table(
@@ -55,28 +62,36 @@ def block_table(
     kernels_x, kernels_y = lag_kernels(pair.x, estimator), lag_kernels(pair.y, estimator)
     values, self_x, self_y = products(kernels_x, kernels_y)
     present_x, present_y = ~pair.missing_rows, ~pair.missing_columns
+    roots: tuple[Tensor, Tensor] | None = None
     if estimator == "normalised":
-        values = values * inverse_roots(self_x, kernels_x.floor)[:, None] * inverse_roots(self_y, kernels_y.floor)
+        roots_x, roots_y = inverse_roots(self_x, kernels_x.floor), inverse_roots(self_y, kernels_y.floor)
+        values = values * roots_x[:, None] * roots_y
         present_x, present_y = present_x & (self_x > kernels_x.floor), present_y & (self_y > kernels_y.floor)
+        roots = roots_x[present_x], roots_y[present_y]
     place = present_y.cumsum(0) - 1
-    columns = [place[c[present_y[c]]] for c in columns_of_candidate]
-    allowed = None if excluded is None else excluded[present_x][:, present_y]
+    given = [c.to(place.device) for c in columns_of_candidate]
+    columns = [place[c[present_y[c]]] for c in given]
+    allowed = None if excluded is None else excluded.to(place.device)[present_x][:, present_y]
     if not bool(present_x.any()) or any(len(c) == 0 for c in columns):
         return None
     if allowed is not None and any(bool(allowed[:, c].all()) for c in columns):
         return None
+    rows, places = present_x.nonzero().flatten(), present_y.nonzero().flatten()
     return BlockTable(
-        kernels_x.take(present_x),
-        kernels_y.take(present_y),
-        values[present_x][:, present_y],
-        columns,
-        allowed,
-        estimator,
+        x=kernels_x.take(rows),
+        y=kernels_y.take(places),
+        rows=rows,
+        places=places,
+        values=values[rows][:, places],
+        columns=columns,
+        excluded=allowed,
+        estimator=estimator,
+        roots=roots,
     )
 
 
 def observed_scores(table: BlockTable) -> Tensor:
-    """Block score of every candidate, `[candidates]` float64."""
+    """Block score of every candidate, `[candidates]` float64 on the CPU."""
     return block_scores(table.values, table.columns, table.excluded)
 
 
@@ -89,44 +104,38 @@ def shift_scores(table: BlockTable, order: Tensor, max_bytes: int = 256 << 20) -
         max_bytes: bound on the table `[rows, J, N]` that is held at a time.
 
     Returns:
-        `[candidates, N]` float64.
+        `[candidates, N]` float64 on the CPU.
     """
-    n = table.x.points.shape[1]
+    points = table.x.points
+    n = points.shape[1]
     num_columns = table.values.shape[1]
-    reordered = table.x.reorder(order)
-    roots_x, roots_y = _shift_factors(table)
+    reordered = table.x.reorder(order.to(points.device))
+    roots = None if table.roots is None else [r.to(points.dtype).to(points.device) for r in table.roots]
+    excluded = None if table.excluded is None else table.excluded.to(points.device)
+    columns_of_candidate = [columns.to(points.device) for columns in table.columns]
     # Held together: the spectrum, its transposed copy and the table itself, 8, 8 and 4 bytes an entry (half for
     # float64).
-    per_row = 6 * num_columns * n * table.x.points.element_size()
+    per_row = 6 * num_columns * n * points.element_size()
     step = max(1, max_bytes // per_row)
-    row_sums = torch.zeros(len(table.columns), n, dtype=torch.float64)
-    num_rows = torch.zeros(len(table.columns), 1, dtype=torch.float64)
-    best_of_column = torch.full((num_columns, n), -torch.inf, dtype=torch.float64)
+    row_sums = zeros_double(points, len(table.columns), n)
+    num_rows = zeros_double(points, len(table.columns), 1)
+    best_of_column = torch.full((num_columns, n), -torch.inf, dtype=points.dtype, device=points.device)
     for low in range(0, len(table.values), step):
         rows = slice(low, low + step)
         shifted = shifted_products(reordered.take(rows), table.y)
-        if roots_x is not None and roots_y is not None:
-            shifted *= (roots_x[rows, None] * roots_y)[:, :, None]
-        if table.excluded is not None:
-            shifted = shifted.masked_fill(table.excluded[rows, :, None], -torch.inf)
-        best_of_column = torch.maximum(best_of_column, shifted.amax(dim=0).double())
-        for candidate, columns in enumerate(table.columns):
-            best_of_row = shifted[:, columns].amax(dim=1).double()
+        if roots is not None:
+            shifted *= (roots[0][rows, None] * roots[1])[:, :, None]
+        if excluded is not None:
+            shifted = shifted.masked_fill(excluded[rows, :, None], -torch.inf)
+        best_of_column = torch.maximum(best_of_column, shifted.amax(dim=0))
+        for candidate, columns in enumerate(columns_of_candidate):
+            best_of_row = double(shifted[:, columns].amax(dim=1))
             allowed = best_of_row[:, 0] > -torch.inf
             row_sums[candidate] += best_of_row[allowed].sum(dim=0)
             num_rows[candidate] += allowed.sum()
-    best = [best_of_column[columns] for columns in table.columns]
+    best = [double(best_of_column[columns]) for columns in columns_of_candidate]
     column_means = torch.stack([b[b[:, 0] > -torch.inf].mean(dim=0) for b in best])
-    return (row_sums / num_rows + column_means) / 2
-
-
-def _shift_factors(table: BlockTable) -> tuple[Tensor | None, Tensor | None]:
-    """`1 / sqrt(self-HSIC)` of rows and columns in the dtype of the points, None unless `normalised`."""
-    if table.estimator != "normalised":
-        return None, None
-    self_x, self_y = (products(k, k.take(slice(0, 1)))[1] for k in (table.x, table.y))
-    dtype = table.x.points.dtype
-    return inverse_roots(self_x, table.x.floor).to(dtype), inverse_roots(self_y, table.y.floor).to(dtype)
+    return ((row_sums / num_rows + column_means) / 2).cpu()
 
 
 def subsample_scores(table: BlockTable, samples: Tensor) -> Tensor:
@@ -137,9 +146,11 @@ def subsample_scores(table: BlockTable, samples: Tensor) -> Tensor:
         samples: indices of distinct samples.
 
     Returns:
-        `[candidates]` float64. A neuron that does not vary among these samples shows no dependence: its values are 0.
+        `[candidates]` float64 on the CPU. A neuron that does not vary among these samples shows no dependence: its
+        values are 0.
     """
-    x, y = (lag_kernels(k.points[:, samples], table.estimator) for k in (table.x, table.y))
+    chosen = samples.to(table.x.points.device)
+    x, y = (lag_kernels(k.points[:, chosen], table.estimator) for k in (table.x, table.y))
     values, self_x, self_y = products(x, y)
     if table.estimator == "normalised":
         values = values * inverse_roots(self_x, x.floor)[:, None] * inverse_roots(self_y, y.floor)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from bridgex.stats.kernels import constant_rows, gaussian_scores, median_widths, residualise, zscore
+from bridgex.stats.kernels import constant_rows, gaussian_scores, median_widths, residualise_length, zscore
 from tests.stats.references import median_width
 
 VALUES = st.floats(-100, 100, allow_nan=False, width=16, allow_subnormal=False)
@@ -57,25 +57,40 @@ def test_gaussian_scores_see_only_order() -> None:
     assert torch.equal(gaussian_scores(x), gaussian_scores(torch.exp(2 * x) - 5))
 
 
-def test_residuals_equal_least_squares_and_are_idempotent() -> None:
+def test_residuals_equal_weighted_least_squares_and_another_scale_or_offset_changes_nothing() -> None:
     random = np.random.RandomState(0)
-    lengths = torch.from_numpy(random.randint(3, 12, 40))
-    x = torch.from_numpy(random.standard_normal((5, 40))) + 0.7 * lengths
-    design = np.stack([np.ones(40), lengths.numpy()], axis=1)
-    fitted = design @ np.linalg.lstsq(design, x.numpy().T, rcond=None)[0]
-    residuals = residualise(x, lengths)
-    assert torch.allclose(residuals, x - torch.from_numpy(fitted.T), atol=1e-10)
-    assert torch.allclose(residualise(residuals, lengths), residuals, atol=1e-12)
+    lengths = random.randint(3, 12, 40).astype(float)
+    x = random.standard_normal((5, 40)) / np.sqrt(lengths) + 0.7 * lengths + 3 / lengths
+    residuals = residualise_length(torch.from_numpy(x), torch.from_numpy(lengths))
+    mean_design = np.stack([np.ones(40), lengths, 1 / lengths], axis=1)
+    spread_design = np.stack([np.ones(40), 1 / np.sqrt(lengths)], axis=1)
+    for row, found in zip(x, residuals.numpy(), strict=True):
+        sizes = np.abs(row - mean_design @ np.linalg.lstsq(mean_design, row, rcond=None)[0])
+        spread = np.maximum(spread_design @ np.linalg.lstsq(spread_design, sizes, rcond=None)[0], 0.1 * sizes.mean())
+        weighted = np.linalg.lstsq(mean_design / spread[:, None], row / spread, rcond=None)[0]
+        np.testing.assert_allclose(found, (row - mean_design @ weighted) / spread, atol=1e-9)
+    moved = residualise_length(torch.from_numpy(1000.0 + 5 * x), torch.from_numpy(lengths))
+    assert torch.allclose(moved, residuals, atol=1e-8)
+
+
+def test_few_lengths_take_out_the_means_of_their_groups() -> None:
+    x = torch.randn(3, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([5, 9]).repeat(15)
+    residuals = residualise_length(x, lengths)
+    assert torch.allclose(residuals.unflatten(1, (15, 2)).sum(dim=1), torch.zeros(3, 2, dtype=torch.float64), atol=1e-9)
 
 
 def test_residuals_where_length_explains_nothing_or_everything() -> None:
     x = torch.randn(2, 10, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(residualise(x, torch.full((10,), 7)), x)
-    lengths = torch.arange(10)
-    explained = residualise((1000.3 + 0.1 * lengths.float())[None], lengths)
+    assert torch.equal(residualise_length(x, torch.full((10,), 7)), x)
+    assert residualise_length(x[:0], torch.arange(1, 11)).shape == (0, 10)
+    lengths = torch.arange(1, 11)
+    explained = residualise_length((1000.3 + 0.1 * lengths.float())[None], lengths)
     assert torch.count_nonzero(explained) == 0
-    with pytest.raises(ValueError, match=r"covariate has shape \(9,\), expected \(10,\)"):
-        residualise(x, torch.ones(9))
+    with pytest.raises(ValueError, match=r"num_tokens has shape \(9,\), expected \(10,\)"):
+        residualise_length(x, torch.ones(9))
+    with pytest.raises(ValueError, match="not positive"):
+        residualise_length(x, torch.arange(10))
 
 
 def test_zscore_uses_n_minus_one_and_zeroes_constants() -> None:
