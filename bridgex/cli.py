@@ -52,13 +52,20 @@ def train() -> NoReturn:
 
 
 def main() -> NoReturn:
-    """`bridgex`: what needs no run. So far `bridgex report PATH...`, which makes pages again from records."""
+    """`bridgex`: what needs no run.
+
+    `bridgex report PATH...` makes pages again from records, `bridgex models [PATH...]` says of which models the neurons
+    can be read.
+    """
     parser = ArgumentParser(prog="bridgex", description="What needs no run.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="make the pages of runs and sweeps again from their files")
     report.add_argument("path", nargs="+", type=Path, help="folder of a run or of a sweep")
+    models = commands.add_parser("models", help="say of which models the neurons can be read, tried out here and now")
+    models.add_argument("path", nargs="*", type=Path, help="local folder of a model; none: a table of families")
     arguments = parser.parse_args()
-    sys.exit(_guard(lambda: _report(arguments.path)))
+    run = {"report": _report, "models": _models}[arguments.command]
+    sys.exit(_guard(lambda: run(arguments.path)))
 
 
 def _report(paths: list[Path]) -> None:
@@ -68,6 +75,26 @@ def _report(paths: list[Path]) -> None:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder. Give the folder of a run or of a sweep")
         print(write_page(path))
+
+
+def _models(paths: list[Path]) -> None:
+    from bridgex.report import models_table
+
+    with models_table.progress("loading torch and transformers"):
+        from bridgex.extract import families
+    if not paths:
+        models_table.show_families(list(families.FAMILIES), families.check_family)
+    problems: list[str] = []
+    for path in paths:
+        try:
+            with models_table.progress(f"checking {path}"):
+                found = families.check_folder(path)
+        except UserError as error:
+            problems += error.problems
+        else:
+            models_table.show_folder(path, found)
+    if problems:
+        raise UserError(*problems)
 
 
 def _main(entry: str, job: Callable[[DictConfig], None]) -> NoReturn:

@@ -1,21 +1,19 @@
-"""Finds where a model's feed-forward neurons can be read, and proves it with one forward pass."""
+"""Finds where a model's feed-forward neurons can be read, by what its modules do in one small forward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from bridgex.errors import UserError
+from bridgex.extract.behaviour import BlockCalls, Call, Watch, is_activation, is_projection, is_repeatable, is_same
 
-# What `transformers` calls the activation function of a feed-forward block.
-_NAMES = frozenset({"act_fn", "activation_fn", "act", "gelu_impl"})
 _EXPERT_NAMES = frozenset({"experts", "router"})
-_EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "num_routed_experts", "moe_num_experts")
 _WIDTH_KEYS = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 # Two rows of three tokens: the smallest batch in which rows, tokens and their product differ.
 _ROWS, _TOKENS = 2, 3
@@ -31,6 +29,8 @@ class Site:
         module: its output, for one forward pass, is the activation `[B, T, I]`, or flattened to `[B*T, I]`.
         num_neurons: I.
         path: name of `module` within the backbone.
+        projection: name, within the backbone, of the projection whose output, or one half of it, `module` is given.
+        is_gated: whether the activation is multiplied by a second projection before the block's last one.
     """
 
     block: int
@@ -38,125 +38,74 @@ class Site:
     module: nn.Module
     num_neurons: int
     path: str
-
-
-@dataclass
-class _Seen:
-    """What one forward pass showed: the blocks in the order in which they ran, and every call of an activation."""
-
-    blocks: list[int] = field(default_factory=list)
-    shapes: dict[tuple[int, int], list[tuple[int, ...]]] = field(default_factory=dict)
-    running: int = 0
+    projection: str
+    is_gated: bool
 
 
 def backbone(model: nn.Module) -> nn.Module:
     """The part of a language model below its head: token ids in, last hidden state out."""
     get_decoder = getattr(model, "get_decoder", None)
-    decoder = get_decoder() if callable(get_decoder) else getattr(model, "base_model", model)
-    return decoder if isinstance(decoder, nn.Module) else model
+    decoder = get_decoder() if callable(get_decoder) else None
+    # Some models call the projection to the vocabulary their decoder.
+    if isinstance(decoder, nn.Module) and any(isinstance(module, nn.ModuleList) for module in decoder.modules()):
+        return decoder
+    body = getattr(model, "base_model", model)
+    return body if isinstance(body, nn.Module) else model
 
 
 def find_sites(model: nn.Module) -> tuple[Site, ...]:
-    """Finds the activation function of every feed-forward block and checks each with one small forward pass.
+    """Finds the activation function of every feed-forward block by its behaviour, whatever it is called.
+
+    A module is a block's site if all of this holds, seen in one forward pass of two rows of three tokens:
+
+    - it acts on each entry alone, the same on all, and bends (dropout, norms and projections do not pass);
+    - the block calls it exactly once, on every token, and called again with the same input it gives the same output;
+    - its input is the output, or one half of the output, of a projection of the same block: an affine map with weights;
+    - its output, alone or multiplied by another projection's output, is the input of a later projection of the same
+      block back to the width of the hidden states;
+    - its width is the one that the model's config states, if it states one.
+
+    A module inside another that passes too (a wrapper) counts as that one.
 
     Args:
-        model: a decoder of `transformers`, on any device.
+        model: a decoder of `transformers`, on any device, in evaluation mode.
 
     Returns:
         One site a block, in order.
 
     Raises:
-        UserError: a mixture of experts, or a model whose blocks do not each compute one activation of the expected
-            width through a module of a known name.
+        UserError: an encoder-decoder, a mixture of experts, or a model in which not exactly one module of each block
+            passes; the line says what each candidate lacks.
     """
     body = backbone(model)
     name = type(model).__name__
-    list_path, layers = _find_layers(name, body)
-    _refuse_experts(name, model, layers)
-    found = [_activations(layer, f"{list_path}.{index}") for index, layer in enumerate(layers)]
-    seen = _watch(body, layers, found)
-    if seen.blocks != list(range(1, len(layers) + 1)):
-        raise UserError(
-            f"{name}: a forward pass runs its {len(layers)} blocks in the order {_short(seen.blocks)}, not once each "
-            f"from first to last. Its neurons cannot be assigned to blocks; choose another model"
-        )
-    widths = _widths(model, len(layers))
+    _refuse_kinds(name, model, body)
+    list_path, layers, candidates = _find_layers(name, body)
+    seen = _run(name, body, layers)
+    widths = _declared_widths(model, len(layers))
     sites: list[Site] = []
     problems: list[str] = []
-    for block, (layer, candidates, width) in enumerate(zip(layers, found, widths, strict=True), start=1):
-        calls = {path: seen.shapes.get((block, id(module)), []) for path, module in candidates.items()}
-        fitting = [path for path, shapes in calls.items() if len(shapes) == 1 and _fits(shapes[0], width)]
-        if len(fitting) == 1:
-            sites.append(Site(block, layer, candidates[fitting[0]], width, fitting[0]))
+    for block, (layer, paths, width) in enumerate(zip(layers, candidates, widths, strict=True), start=1):
+        prefix = f"{list_path}.{block - 1}"
+        chains, lacks = _find_chains(seen.blocks[block], paths, width)
+        if len(chains) == 1:
+            path, num_neurons, projection, is_gated = chains[0]
+            module = layer.get_submodule(path)
+            sites.append(
+                Site(block, layer, module, num_neurons, f"{prefix}.{path}", f"{prefix}.{projection}", is_gated)
+            )
+        elif chains:
+            told = ", ".join(f"{prefix}.{chain.path} ({chain.width} wide)" for chain in chains)
+            problems.append(
+                f"{name}: block {block} has {len(chains)} modules that do what the activation function of a "
+                f"feed-forward part does: {told}. Which of them makes its neurons cannot be told; choose another model"
+            )
         else:
-            problems.append(_describe(name, block, width, calls))
+            told = "; ".join(f"{prefix}.{path}: {lack}" for path, lack in lacks.items())
+            problems.append(_describe(name, block, seen.blocks[block].hidden_size, told))
     if problems:
         raise UserError(problems[0] + (f" ({len(problems)} of {len(layers)} blocks)" if len(problems) > 1 else ""))
     return tuple(sites)
-
-
-def _find_layers(name: str, body: nn.Module) -> tuple[str, list[nn.Module]]:
-    """The one list of blocks, each of which has an activation function; lists inside a block do not count."""
-    lists: dict[str, nn.ModuleList] = {}
-    for path, module in body.named_modules():
-        is_inner = any(path.startswith(f"{outer}.") for outer in lists)
-        if isinstance(module, nn.ModuleList) and len(module) and not is_inner:
-            lists[path] = module
-    fitting = {path: list(layers) for path, layers in lists.items() if all(_activations(layer, "") for layer in layers)}
-    if len(fitting) != 1:
-        raise UserError(
-            f"{name}: {len(fitting)} lists of transformer blocks with an activation function "
-            f"({', '.join(sorted(_NAMES))}) in {type(body).__name__}, and one is needed; its lists are: "
-            f"{', '.join(f'{path} ({len(layers)})' for path, layers in lists.items()) or 'none'}. "
-            f"Choose a decoder such as Llama, Qwen, Mistral, Gemma, GPT-2, OPT, BLOOM or XGLM"
-        )
-    return next(iter(fitting.items()))
-
-
-def _refuse_experts(name: str, model: nn.Module, layers: Sequence[nn.Module]) -> None:
-    config = _text_config(model)
-    declared = [key for key in _EXPERT_KEYS if (getattr(config, key, None) or 0) > 1]
-    has_experts = any(path.rsplit(".", 1)[-1] in _EXPERT_NAMES for layer in layers for path, _ in layer.named_modules())
-    if declared or has_experts:
-        raise UserError(
-            f"{name}: a mixture of experts. Each token goes through a few experts only, so that no feed-forward "
-            f"neuron sees the whole text and none can be compared between languages. Choose a dense model"
-        )
-
-
-def _activations(layer: nn.Module, prefix: str) -> dict[str, nn.Module]:
-    """Modules of a known name inside a block, by path."""
-    return {f"{prefix}.{path}": module for path, module in layer.named_modules() if path.rsplit(".", 1)[-1] in _NAMES}
-
-
-def _watch(body: nn.Module, layers: Sequence[nn.Module], found: Sequence[dict[str, nn.Module]]) -> _Seen:
-    """Runs two rows of three tokens and notes which block calls which activation with what shape."""
-    seen = _Seen()
-
-    def enter(block: int) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
-            seen.blocks.append(block)
-            seen.running = block
-
-        return hook
-
-    def note(module: nn.Module, args: Any, output: Any) -> None:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        seen.shapes.setdefault((seen.running, id(module)), []).append(shape)
-
-    handles: list[RemovableHandle] = []
-    try:
-        handles += [layer.register_forward_pre_hook(enter(block)) for block, layer in enumerate(layers, start=1)]
-        # By identity: one module that serves several blocks is watched once.
-        distinct = {id(module): module for candidates in found for module in candidates.values()}
-        handles += [module.register_forward_hook(note) for module in distinct.values()]
-        ids = torch.arange(_ROWS * _TOKENS, device=input_device(body)).reshape(_ROWS, _TOKENS)
-        with torch.no_grad():
-            body(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
 
 
 def input_device(body: nn.Module) -> torch.device:
@@ -166,11 +115,155 @@ def input_device(body: nn.Module) -> torch.device:
     return torch.device("cpu") if device.type == "meta" else device
 
 
-def _fits(shape: tuple[int, ...], width: int) -> bool:
-    return shape in ((_ROWS, _TOKENS, width), (_ROWS * _TOKENS, width))
+class _Chain(NamedTuple):
+    """An activation function between two projections; names are those within the block."""
+
+    path: str
+    width: int
+    projection: str
+    is_gated: bool
 
 
-def _widths(model: nn.Module, num_blocks: int) -> list[int]:
+def _find_chains(seen: BlockCalls, paths: Sequence[str], declared: int | None) -> tuple[list[_Chain], dict[str, str]]:
+    """The activation functions of a block that pass, and what each of the others lacks."""
+    chains: list[_Chain] = []
+    lacks: dict[str, str] = {}
+    for path in paths:
+        if any(path.startswith(f"{chain.path}.") for chain in chains):
+            continue
+        found = _find_chain(seen, path)
+        if isinstance(found, str):
+            lacks[path] = found
+        elif declared is not None and found.width != declared:
+            lacks[path] = f"{found.width} wide, and the model's config says {declared}"
+        else:
+            chains.append(found)
+    return chains, lacks
+
+
+def _find_chain(seen: BlockCalls, path: str) -> _Chain | str:
+    """The chain of one activation function, or what it lacks."""
+    calls = seen.of(path)
+    if len(calls) != 1:
+        return f"called {len(calls)} times" if calls else "not called"
+    call = calls[0]
+    if call.given is None or call.gave is None:
+        return "not one tensor in and one out"
+    if len(_flat(call.gave)) != _ROWS * _TOKENS:
+        return f"gives {tuple(call.gave.shape)}, not one row for each of {_ROWS * _TOKENS} tokens"
+    if not is_repeatable(call):
+        return "gives something else when it is called again on the same input"
+    width = call.gave.shape[-1]
+    given, gave = _flat(call.given), _flat(call.gave)
+    # The last to end first: the projection as the block calls it, with the adapter around it.
+    first = next(
+        (
+            other
+            for other in reversed(seen.calls)
+            if any(is_same(part, given) for part in _parts(other, width)) and is_projection(other)
+        ),
+        None,
+    )
+    if first is None:
+        return "its input is not the output of a projection"
+    for last in seen.calls:
+        if last.given is None or last.given.shape[-1] != width:
+            continue
+        if last.gave is None or last.gave.shape[-1] != seen.hidden_size:
+            continue
+        is_plain = is_same(_flat(last.given), gave)
+        if (is_plain or _is_product(seen, gave, last)) and is_projection(last):
+            return _Chain(path, width, first.path, not is_plain)
+    return f"no projection back to {seen.hidden_size} takes its output, alone or times another projection"
+
+
+def _is_product(seen: BlockCalls, activation: Tensor, last: Call) -> bool:
+    """Whether a projection is given the activation times the output of another projection."""
+    assert last.given is not None
+    product = _flat(last.given)
+    return any(
+        any(is_same(activation * part, product) for part in _parts(other, activation.shape[-1]))
+        and is_projection(other)
+        for other in seen.calls
+    )
+
+
+def _parts(call: Call, width: int) -> Sequence[Tensor]:
+    """A call's output as `[B*T, width]`: whole, or in halves where two projections are kept as one; else nothing."""
+    if call.gave is None or call.gave.shape[-1] not in (width, 2 * width):
+        return ()
+    if call.gave.shape[:-1].numel() != _ROWS * _TOKENS:
+        return ()
+    values = _flat(call.gave)
+    return [values[:, start : start + width] for start in range(0, values.shape[-1], width)]
+
+
+def _flat(values: Tensor) -> Tensor:
+    return values.reshape(-1, values.shape[-1])
+
+
+def _run(name: str, body: nn.Module, layers: Sequence[nn.Module]) -> Watch:
+    """Runs two rows of three tokens under watch."""
+    ids = torch.arange(_ROWS * _TOKENS, device=input_device(body)).reshape(_ROWS, _TOKENS)
+    with torch.no_grad(), Watch(layers) as seen:
+        try:
+            body(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{name}: a forward pass on {_ROWS} rows of {_TOKENS} tokens fails ({reason})") from error
+    if seen.order != list(range(1, len(layers) + 1)):
+        raise UserError(
+            f"{name}: a forward pass runs its {len(layers)} blocks in the order {_short(seen.order)}, not once each "
+            f"from first to last. Its neurons cannot be assigned to blocks; choose another model"
+        )
+    return seen
+
+
+def _find_layers(name: str, body: nn.Module) -> tuple[str, list[nn.Module], list[list[str]]]:
+    """The one list of blocks, and the activation functions inside each; lists inside a block do not count."""
+    lists: dict[str, nn.ModuleList] = {}
+    for path, module in body.named_modules():
+        is_inner = any(path.startswith(f"{outer}.") for outer in lists)
+        if isinstance(module, nn.ModuleList) and len(module) and not is_inner:
+            lists[path] = module
+    device = input_device(body)
+    found = {path: [_activations(layer, device) for layer in layers] for path, layers in lists.items()}
+    fitting = [path for path in lists if all(found[path])]
+    if len(fitting) != 1:
+        told = ", ".join(f"{path} ({sum(map(bool, found[path]))} of {len(lists[path])})" for path in lists)
+        raise UserError(
+            f"{name}: {len(fitting)} lists of transformer blocks with an activation function in every block, and one "
+            f"is needed; blocks with one, by list: {told or 'no lists'}. A function that the code calls by itself "
+            f"(torch.nn.functional.silu) cannot be read: make it a module (self.act_fn = torch.nn.SiLU()), or choose "
+            f"a dense decoder; bridgex models lists some"
+        )
+    path = fitting[0]
+    return path, list(lists[path]), found[path]
+
+
+def _activations(layer: nn.Module, device: torch.device) -> list[str]:
+    """Names of the activation functions inside a block."""
+    return [path for path, module in layer.named_modules() if path and is_activation(module, device)]
+
+
+def _refuse_kinds(name: str, model: nn.Module, body: nn.Module) -> None:
+    """Refuses what has no neurons in the sense of `Site`, by its config or the names of its parts."""
+    config = _text_config(model)
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{name}: an encoder-decoder. It reads a prompt in one stack of blocks and answers in another, so that no "
+            f"one list of blocks holds its neurons. Choose a model that is a decoder only"
+        )
+    declared = any((getattr(config, key, None) or 0) > 1 for key in _EXPERT_KEYS)
+    if declared or any(path.rsplit(".", 1)[-1] in _EXPERT_NAMES for path, _ in body.named_modules()):
+        raise UserError(
+            f"{name}: a mixture of experts. Each token goes through a few experts only, so that no feed-forward "
+            f"neuron sees the whole text and none can be compared between languages. Choose a dense model"
+        )
+
+
+def _declared_widths(model: nn.Module, num_blocks: int) -> list[int | None]:
+    """Each block's I by the model's config; None where it says nothing, as GPT-2's, BLOOM's and MPT's."""
     config = _text_config(model)
     for key in _WIDTH_KEYS:
         value = getattr(config, key, None)
@@ -178,24 +271,21 @@ def _widths(model: nn.Module, num_blocks: int) -> list[int]:
             return [value] * num_blocks
         if isinstance(value, (list, tuple)) and len(value) == num_blocks:
             return [int(width) for width in value]
-    # GPT-2, BLOOM and Falcon leave the width out where it is four times the model's own.
-    return [4 * int(config.hidden_size)] * num_blocks
+    return [None] * num_blocks
 
 
 def _text_config(model: nn.Module) -> Any:
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
-def _describe(name: str, block: int, width: int, calls: dict[str, list[tuple[int, ...]]]) -> str:
-    told = "; ".join(
-        f"{path}: {'not called' if not shapes else f'called {len(shapes)} times, shapes {_short(shapes)}'}"
-        for path, shapes in calls.items()
-    )
+def _describe(name: str, block: int, hidden_size: int, told: str) -> str:
     return (
-        f"{name}: block {block} does not compute its neurons in one call of one known module. Expected one output of "
-        f"({_ROWS}, {_TOKENS}, {width}) or ({_ROWS * _TOKENS}, {width}); found {told}. Where a faster kernel replaces "
-        f"the feed-forward code, load the model without it; else choose another model"
+        f"{name}: block {block} has no module that makes its neurons: an activation function, called once, between a "
+        f"projection and a projection back to {hidden_size}. Found {told}. A kernel that replaces the feed-forward "
+        f"code must be left out when the model is loaded, and a plain function (torch.nn.functional.silu) must become "
+        f"a module (self.act_fn = torch.nn.SiLU()); a block without a feed-forward part has no neurons: choose a dense "
+        f"decoder, bridgex models lists some"
     )
 
 

@@ -9,25 +9,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
+from bridgex.extract import families
 from bridgex.extract.loading import Encoder, LoadedModel
 from bridgex.extract.random_model import byte_tokenizer
 
-BLOCKS, WIDTH, NEURONS = 3, 32, 48
-_IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
-_COMMON = {
-    "hidden_size": WIDTH,
-    "intermediate_size": NEURONS,
-    "num_hidden_layers": BLOCKS,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-}
-_GROUPED = {**_COMMON, "num_key_value_heads": 2, "head_dim": 8}
+BLOCKS, WIDTH, NEURONS = families.BLOCKS, families.WIDTH, families.NEURONS
 
 
 def tanh_gelu(values: Tensor) -> Tensor:
     return functional.gelu(values, approximate="tanh")
+
+
+def squared_relu(values: Tensor) -> Tensor:
+    return functional.relu(values) ** 2
+
+
+def xielu(values: Tensor) -> Tensor:
+    """As published, with the parameters from which training begins: 0.8 for both sides, beta 0.5."""
+    return 0.5 * values + 0.8 * torch.where(values > 0, values**2, torch.expm1(values) - values)
 
 
 class Family(NamedTuple):
@@ -39,73 +40,59 @@ class Family(NamedTuple):
     activation: Callable[[Tensor], Tensor]
 
 
-FAMILIES = {
-    "llama": Family(_GROUPED, NEURONS, "mlp.gate_proj", functional.silu),
-    # Windows shorter than the test's texts.
-    "mistral": Family({**_GROUPED, "sliding_window": 6}, NEURONS, "mlp.gate_proj", functional.silu),
-    "qwen2": Family({**_COMMON, "num_key_value_heads": 2}, NEURONS, "mlp.gate_proj", functional.silu),
-    "qwen3": Family(_GROUPED, NEURONS, "mlp.gate_proj", functional.silu),
-    "gemma": Family(_GROUPED, NEURONS, "mlp.gate_proj", tanh_gelu),
-    "gemma2": Family({**_GROUPED, "sliding_window": 6}, NEURONS, "mlp.gate_proj", tanh_gelu),
-    "gemma3_text": Family({**_GROUPED, "sliding_window": 6}, NEURONS, "mlp.gate_proj", tanh_gelu),
-    "olmo2": Family(_COMMON, NEURONS, "mlp.gate_proj", functional.silu),
-    "phi3": Family({**_COMMON, "num_key_value_heads": 2}, NEURONS, "mlp.gate_up_proj", functional.silu),
-    "gpt2": Family(
-        {"n_embd": WIDTH, "n_layer": BLOCKS, "n_head": 4, "n_positions": 64}, 4 * WIDTH, "mlp.c_fc", tanh_gelu
-    ),
-    "gpt_neox": Family(_COMMON, NEURONS, "mlp.dense_h_to_4h", functional.gelu),
-    "bloom": Family({"hidden_size": WIDTH, "n_layer": BLOCKS, "n_head": 4}, 4 * WIDTH, "mlp.dense_h_to_4h", tanh_gelu),
-    "falcon": Family(
-        {"hidden_size": WIDTH, "num_hidden_layers": BLOCKS, "num_attention_heads": 4, "max_position_embeddings": 64},
-        4 * WIDTH,
-        "mlp.dense_h_to_4h",
-        functional.gelu,
-    ),
-    "opt": Family(
-        {
-            "hidden_size": WIDTH,
-            "word_embed_proj_dim": WIDTH,
-            "ffn_dim": NEURONS,
-            "num_hidden_layers": BLOCKS,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 64,
-        },
-        NEURONS,
-        "fc1",
-        functional.relu,
-    ),
-    "xglm": Family(
-        {
-            "d_model": WIDTH,
-            "ffn_dim": NEURONS,
-            "num_layers": BLOCKS,
-            "attention_heads": 4,
-            "max_position_embeddings": 64,
-        },
-        NEURONS,
-        "fc1",
-        functional.gelu,
-    ),
+# Width of the feed-forward part, first projection, activation function: written down here, found by the package.
+_DEFINITIONS: dict[str, tuple[int, str, Callable[[Tensor], Tensor]]] = {
+    "llama": (NEURONS, "mlp.gate_proj", functional.silu),
+    "mistral": (NEURONS, "mlp.gate_proj", functional.silu),
+    "qwen2": (NEURONS, "mlp.gate_proj", functional.silu),
+    "qwen3": (NEURONS, "mlp.gate_proj", functional.silu),
+    "gemma": (NEURONS, "mlp.gate_proj", tanh_gelu),
+    "gemma2": (NEURONS, "mlp.gate_proj", tanh_gelu),
+    "gemma3_text": (NEURONS, "mlp.gate_proj", tanh_gelu),
+    "olmo": (NEURONS, "mlp.gate_proj", functional.silu),
+    "olmo2": (NEURONS, "mlp.gate_proj", functional.silu),
+    "olmo3": (NEURONS, "mlp.gate_proj", functional.silu),
+    "cohere": (NEURONS, "mlp.gate_proj", functional.silu),
+    "cohere2": (NEURONS, "mlp.gate_proj", functional.silu),
+    "phi": (NEURONS, "mlp.fc1", tanh_gelu),
+    "phi3": (NEURONS, "mlp.gate_up_proj", functional.silu),
+    "granite": (NEURONS, "mlp.gate_proj", functional.silu),
+    "smollm3": (NEURONS, "mlp.gate_proj", functional.silu),
+    "stablelm": (NEURONS, "mlp.gate_proj", functional.silu),
+    "starcoder2": (NEURONS, "mlp.c_fc", tanh_gelu),
+    "glm": (NEURONS, "mlp.gate_up_proj", functional.silu),
+    "glm4": (NEURONS, "mlp.gate_up_proj", functional.silu),
+    "exaone4": (NEURONS, "mlp.gate_proj", functional.silu),
+    "ernie4_5": (NEURONS, "mlp.gate_proj", functional.silu),
+    "seed_oss": (NEURONS, "mlp.gate_proj", functional.silu),
+    "hunyuan_v1_dense": (NEURONS, "mlp.gate_proj", functional.silu),
+    "helium": (NEURONS, "mlp.gate_proj", functional.silu),
+    "apertus": (NEURONS, "mlp.up_proj", xielu),
+    "arcee": (NEURONS, "mlp.up_proj", squared_relu),
+    "nemotron": (NEURONS, "mlp.up_proj", squared_relu),
+    "persimmon": (NEURONS, "mlp.dense_h_to_4h", squared_relu),
+    "gpt2": (4 * WIDTH, "mlp.c_fc", tanh_gelu),
+    "gpt_bigcode": (4 * WIDTH, "mlp.c_fc", tanh_gelu),
+    "gpt_neo": (NEURONS, "mlp.c_fc", tanh_gelu),
+    "gpt_neox": (NEURONS, "mlp.dense_h_to_4h", functional.gelu),
+    "gptj": (4 * WIDTH, "mlp.fc_in", tanh_gelu),
+    "codegen": (4 * WIDTH, "mlp.fc_in", tanh_gelu),
+    "mpt": (4 * WIDTH, "ffn.up_proj", functional.gelu),
+    "falcon": (4 * WIDTH, "mlp.dense_h_to_4h", functional.gelu),
+    "bloom": (4 * WIDTH, "mlp.dense_h_to_4h", tanh_gelu),
+    "opt": (NEURONS, "fc1", functional.relu),
+    "biogpt": (NEURONS, "fc1", functional.gelu),
+    "xglm": (NEURONS, "fc1", functional.gelu),
 }
-EXPERT_FAMILIES: dict[str, dict[str, Any]] = {
-    "mixtral": {**_COMMON, "num_key_value_heads": 2, "num_local_experts": 4},
-    "qwen3_moe": {**_GROUPED, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2},
-    "olmoe": {**_COMMON, "num_experts": 4, "num_experts_per_tok": 2},
+FAMILIES = {name: Family(families.FAMILIES[name].settings, *definition) for name, definition in _DEFINITIONS.items()}
+EXPERT_FAMILIES = {
+    name: given.settings for name, given in families.FAMILIES.items() if given.refused == "a mixture of experts"
 }
 
 
 def make_model(family: str, seed: int = 0) -> PreTrainedModel:
     """A random model whose weights, biases too, are large enough for its activations to differ."""
-    settings = FAMILIES[family].config if family in FAMILIES else EXPERT_FAMILIES[family]
-    config = AutoConfig.for_model(family, vocab_size=len(byte_tokenizer()), **settings, **_IDS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config)
-        with torch.no_grad():
-            for name, parameter in sorted(model.named_parameters()):
-                if parameter.ndim > 1 or name.endswith("bias"):
-                    parameter.normal_(0.0, 0.25)
-    return model.float().eval()
+    return families.make_tiny_model(family, seed)
 
 
 def make_loaded(family: str = "llama", chat_template: str | None = None) -> LoadedModel:
