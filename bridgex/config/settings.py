@@ -64,6 +64,10 @@ class ModelSettings(Node):
     path: str | None = Field(None, description="local folder or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the checkpoint says")
+    device_map: Literal["auto"] | None = Field(
+        None, description="auto: weights over all GPUs, then memory, then disk; null: where the trainer runs"
+    )
+    quantization: Literal["8bit", "4bit"] | None = Field(None, description="weights in fewer bits, by bitsandbytes")
     adapter: str | None = Field(None, description="folder of a PEFT adapter")
     chat_template: Literal["auto", "on", "off"] = Field("auto", description="auto: on where the tokenizer has one")
     system_prompt: str | None = Field(None, description="system message, with the chat template only")
@@ -99,10 +103,12 @@ class ProbeSettings(Node):
     filter: Literal["all", "correct"] = Field(
         "all", description="correct: only words that the model translates rightly"
     )
-    partial_length: bool = Field(True, description="regress the number of tokens out, where it varies")
+    partial_length: bool = Field(True, description="take out what the number of tokens does to mean and spread")
     prompt: str = Field(description="names {source} and {target} and the {word}")
     chain: str = Field(description="names also {bridge} and the {bridge_word} that the first step gave")
-    batch_tokens: int = Field(2048, ge=1, description="tokens in one batch at most, padding included")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="tokens in one batch at most, fewer where memory does not suffice; null: by device"
+    )
 
     @field_validator("prompt")
     @classmethod
@@ -207,7 +213,7 @@ class TrainSettings(Node):
 
 # What may change between two runs of which the second goes on with the first: none of it changes a number.
 _NOT_HASHED = ("hydra", "cache", "callbacks", "logger", "trainer", "sweep")
-_NOT_HASHED_KEYS = (("engine", "batch_tokens"), ("probe", "batch_tokens"))
+_NOT_HASHED_KEYS = (("engine", "batch_tokens"), ("probe", "batch_tokens"), ("model", "device_map"))
 
 
 def hashed_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bridgex.errors import UserError
+from bridgex.extract.packing import packed, positions_of
 from bridgex.extract.sites import Site, backbone, input_device
 
 Receiver = Callable[[int, Tensor], None]
+Ids = Sequence[int] | npt.NDArray[np.int32]
+
+# What torch says, beside its own class of error, when an allocation fails: on CUDA and MPS, in cuBLAS, on the CPU.
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 
 
 class ActivationReader:
@@ -28,7 +33,7 @@ class ActivationReader:
 
     Example:
         >>> with ActivationReader(model, find_sites(model)) as reader:  # doctest: +SKIP
-        ...     reader.run(ids, attention_mask, lambda block, activation: print(block, activation.shape))
+        ...     reader.run([[5, 6, 7], [5, 8]], lambda block, neurons: print(block, neurons.shape), is_packed=True)
     """
 
     def __init__(self, model: nn.Module, sites: Sequence[Site]) -> None:
@@ -38,7 +43,7 @@ class ActivationReader:
         self._handles: list[RemovableHandle] = []
         self._running = 0
         self._read: list[int] = []
-        self._shape = (0, 0)
+        self._num_tokens = 0
         self._receive: Receiver | None = None
 
     def __enter__(self) -> ActivationReader:
@@ -58,32 +63,45 @@ class ActivationReader:
     ) -> None:
         self._remove()
 
-    def run(self, ids: Tensor, attention_mask: Tensor, receive: Receiver) -> None:
-        """Runs the model once, without its head, and hands over each block's activation.
+    def run(self, rows: Sequence[Ids], receive: Receiver, *, is_packed: bool) -> None:
+        """Runs the model once, without its head and without padding, and hands over each block's activation.
 
         Args:
-            ids: token ids `[B, T]`, padded on the right.
-            attention_mask: 1 for tokens, 0 for padding `[B, T]`.
-            receive: called once a block, in order, with the block's number and its activation `[B, T, I]`, which is
-                the model's own memory: copy what is kept, change nothing.
+            rows: token ids of each text.
+            receive: called once a block, in order, with the block's number and its activation `[N, I]`, the tokens of
+                one text after the other; it is the model's own memory: copy what is kept, change nothing.
+            is_packed: the texts go in one row, as `packing.packed` does it; else all must be of one length.
 
         Raises:
+            CannotPack: see `packing.packed`.
             UserError: a block did not compute its activation exactly once through its site.
+            ValueError: texts of several lengths that are not packed.
         """
         assert self._handles or not self._sites, "the reader is used as a context manager"
         if not self._sites:
             return
+        lengths = [len(row) for row in rows]
+        ids = torch.cat([torch.as_tensor(row, dtype=torch.long) for row in rows]).to(input_device(self._body))
         self._running, self._read, self._receive = 0, [], receive
-        self._shape = (ids.shape[0], ids.shape[1])
-        device = input_device(self._body)
+        self._num_tokens = len(ids)
         try:
-            with torch.no_grad():
-                self._body(input_ids=ids.to(device), attention_mask=attention_mask.to(device), use_cache=False)
-        except _LastBlockRead:
-            pass
+            if is_packed:
+                positions = positions_of(lengths).to(ids.device)
+                with packed(self._body, lengths):
+                    self._forward(input_ids=ids[None], position_ids=positions[None])
+            else:
+                if len(set(lengths)) > 1:
+                    raise ValueError(f"texts of {min(lengths)} to {max(lengths)} tokens in a batch without padding")
+                ids = ids.reshape(len(rows), -1)
+                self._forward(input_ids=ids, attention_mask=torch.ones_like(ids))
         finally:
             self._receive = None
         self._check()
+
+    @torch.no_grad()
+    def _forward(self, **given: Tensor) -> None:
+        with contextlib.suppress(_LastBlockRead):
+            self._body(**given, use_cache=False)
 
     def _enter(self, block: int) -> Callable[[nn.Module, Any], None]:
         def hook(module: nn.Module, args: Any) -> None:
@@ -99,14 +117,14 @@ class ActivationReader:
         # A shared activation function also runs in blocks that are not read.
         if site is None or site.module is not module or self._receive is None:
             return
-        is_whole = isinstance(output, Tensor) and output.numel() == math.prod(self._shape) * site.num_neurons
+        is_whole = isinstance(output, Tensor) and output.numel() == self._num_tokens * site.num_neurons
         if not is_whole or site.block in self._read:
             raise UserError(
-                f"block {site.block}: {site.path} gave {_shape_of(output)} for a batch of {self._shape}, not once one "
+                f"block {site.block}: {site.path} gave {_shape_of(output)} for {self._num_tokens} tokens, not once one "
                 f"activation of {site.num_neurons} neurons a token. Something changed the model after it was loaded"
             )
         self._read.append(site.block)
-        self._receive(site.block, output.reshape(*self._shape, site.num_neurons))
+        self._receive(site.block, output.reshape(self._num_tokens, site.num_neurons))
         if site is self._sites[-1]:
             raise _LastBlockRead
 
@@ -128,49 +146,34 @@ class _LastBlockRead(Exception):
     """Ends a forward pass whose rest nobody needs."""
 
 
-def read_activations(model: nn.Module, sites: Sequence[Site], ids: Tensor, attention_mask: Tensor) -> dict[int, Tensor]:
+def read_activations(
+    model: nn.Module, sites: Sequence[Site], rows: Sequence[Ids], *, is_packed: bool
+) -> dict[int, Tensor]:
     """Every site's activation of one batch at once, for small batches.
 
     Args:
         model: the model that the sites belong to.
         sites: the blocks to read.
-        ids: token ids `[B, T]`, padded on the right.
-        attention_mask: 1 for tokens, 0 for padding `[B, T]`.
+        rows: token ids of each text.
+        is_packed: see `ActivationReader.run`.
 
     Returns:
-        Block number to activation `[B, T, I]`, copied.
+        Block number to activation `[N, I]`, the tokens of one text after the other, copied.
 
     Raises:
-        UserError: as `ActivationReader.run`.
+        CannotPack, UserError, ValueError: as `ActivationReader.run`.
     """
     kept: dict[int, Tensor] = {}
     with ActivationReader(model, sites) as reader:
-        reader.run(ids, attention_mask, lambda block, activation: kept.update({block: activation.clone()}))
+        reader.run(rows, lambda block, activation: kept.update({block: activation.clone()}), is_packed=is_packed)
     return kept
 
 
-def pad_right(rows: Sequence[Sequence[int] | npt.NDArray[np.int32]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """One batch of rows of unequal length.
-
-    Args:
-        rows: token ids of each row.
-        pad_id: fills the rest.
-
-    Returns:
-        Token ids `[B, T]` and attention mask `[B, T]`, both int64.
-
-    Example:
-        >>> pad_right([[5, 6], [7]], 0)
-        (tensor([[5, 6],
-                [7, 0]]), tensor([[1, 1],
-                [1, 0]]))
-    """
-    ids = torch.full((len(rows), max(map(len, rows))), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.as_tensor(row)
-        mask[number, : len(row)] = 1
-    return ids, mask
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _shape_of(output: object) -> str:

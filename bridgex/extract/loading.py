@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
 from bridgex.errors import UserError
+from bridgex.extract import packing
 from bridgex.extract.hub import find_model, fingerprint, weight_files
 from bridgex.extract.random_model import make_random_model
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# A weight in 4 bits, and its share of the scale that 64 of them have in common.
+_QUANTIZED_BYTES = {"8bit": 1, "4bit": 0.5 + 4 / 64}
 
+AttentionInterface.register(packing.ATTENTION, packing.attend)
 transformers_logging.disable_progress_bar()  # the terminal shows the run's own bar only
 
 
@@ -91,7 +105,7 @@ class LoadedModel:
     Attributes:
         name: stands in records and tables.
         folder: where its files lie.
-        model: on the CPU until the trainer moves it.
+        model: on the CPU until the trainer moves it; one with a device map or quantised weights stays where it is.
         encoder: prompts to ids and back.
         end_ids: ids that end an answer: end of text, end of turn.
     """
@@ -117,9 +131,12 @@ def model_folder(settings: ModelSettings, cache: Path, seed: int) -> Path:
 
 
 def model_fingerprint(settings: ModelSettings, folder: Path, cache: Path) -> str:
-    """SHA-256 of everything on disk that decides what the model answers."""
+    """SHA-256 of everything that decides what the model answers: the files, and how its weights are quantised."""
     adapter = [Path(settings.adapter).expanduser()] if settings.adapter is not None else []
-    return fingerprint([folder, *adapter], cache / "fingerprints.jsonl")
+    files = fingerprint([folder, *adapter], cache / "fingerprints.jsonl")
+    if settings.quantization is None:
+        return files
+    return hashlib.sha256(f"{files} {settings.quantization}".encode()).hexdigest()
 
 
 def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
@@ -147,13 +164,20 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
     """Loads weights and tokenizer.
 
     Raises:
-        UserError: a damaged file, too little memory, or a model that is no causal language model.
+        UserError: a damaged file, too little memory, a model that is no causal language model, or a package that the
+            settings need and that is not installed.
     """
     encoder = load_encoder(settings, folder)
+    placement = _placement(settings, folder)
     _weigh(settings, folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=settings.dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            folder,
+            dtype=settings.dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **placement,
         )
         if settings.adapter is not None:
             model.load_adapter(str(Path(settings.adapter).expanduser()))
@@ -163,6 +187,8 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
             raise UserError(f"{broken}: damaged or cut short. Download or copy it again") from error
         raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)})") from error
     model.eval()
+    if getattr(model, "hf_device_map", None) is not None or settings.quantization is not None:
+        _hold_still(model)
     return LoadedModel(settings.name, folder, model, encoder, _end_ids(model, encoder.tokenizer))
 
 
@@ -185,18 +211,62 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
     return tuple(sorted(ends))
 
 
-def _weigh(settings: ModelSettings, folder: Path) -> None:
-    """Refuses weights that do not fit into free memory, before any of them is read."""
-    on_disk = sum(path.stat().st_size for path in weight_files(folder))
+def _placement(settings: ModelSettings, folder: Path) -> dict[str, Any]:
+    """Where weights go and in how many bits, in the words of transformers."""
+    placement: dict[str, Any] = {}
+    if settings.device_map is not None:
+        _need(f"model.device_map={settings.device_map}", "accelerate")
+        placement["device_map"] = settings.device_map
+    if settings.quantization is not None:
+        _need(f"model.quantization={settings.quantization}", "accelerate", "bitsandbytes")
+        is_4bit = settings.quantization == "4bit"
+        placement["quantization_config"] = BitsAndBytesConfig(
+            load_in_8bit=not is_4bit,
+            load_in_4bit=is_4bit,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=_dtype_name(settings, folder)[0],
+        )
+    return placement
+
+
+def _need(key: str, *packages: str) -> None:
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise UserError(
+            f"{key}: needs {' and '.join(missing)}, not installed here. Run pip install 'bridgex[large]', or leave "
+            f"the key out"
+        )
+
+
+def _hold_still(model: PreTrainedModel) -> None:
+    """Makes a model deaf to being moved as a part of something else.
+
+    A trainer moves what it is given to its own device, which would tear a model that lies on several ones, partly on
+    disk, or in bits that know their device, from the hooks that fetch its weights.
+    """
+    object.__setattr__(model, "_apply", lambda fn, recurse=True: model)
+
+
+def _dtype_name(settings: ModelSettings, folder: Path) -> tuple[str, str]:
+    """The dtype that is computed in, and the one that the files hold."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
-    wanted = stored if settings.dtype == "auto" else settings.dtype
-    needed = on_disk * _BYTES.get(wanted, 4) / _BYTES.get(stored, 4)
+    return stored if settings.dtype == "auto" else settings.dtype, stored
+
+
+def _weigh(settings: ModelSettings, folder: Path) -> None:
+    """Refuses weights that do not fit into free memory, before any of them is read."""
+    if settings.device_map is not None:
+        return  # what fits nowhere else stays on disk
+    on_disk = sum(path.stat().st_size for path in weight_files(folder))
+    wanted, stored = _dtype_name(settings, folder)
+    size = _BYTES.get(wanted, 4) if settings.quantization is None else _QUANTIZED_BYTES[settings.quantization]
+    needed = on_disk * size / _BYTES.get(stored, 4)
     free = _free_bytes()
     if needed > free:
         raise UserError(
-            f"model={settings.name}: needs {needed / 2**30:.1f} GiB for its weights in {wanted}, "
-            f"and {free / 2**30:.1f} GiB are free. Use model.dtype=bfloat16, a smaller model, or a larger machine"
+            f"model={settings.name}: needs {needed / 2**30:.1f} GiB for its weights in "
+            f"{settings.quantization or wanted}, and {free / 2**30:.1f} GiB are free. Use model.dtype=bfloat16, "
+            f"model.quantization=8bit or 4bit, model.device_map=auto, a smaller model, or a larger machine"
         )
 
 

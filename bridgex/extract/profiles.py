@@ -11,11 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bridgex.extract.packing import runs_of
+
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-# Bounds the copy in float64 that a sum makes.
-_ROWS_AT_ONCE = 4096
+# Tokens of which a sum makes a copy in float64 at a time: on the CPU as many as its cache holds.
+_TOKENS_AT_ONCE = {"cpu": 256}
+_TOKENS_AT_ONCE_ELSEWHERE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,42 @@ class ProbeMatrix:
     num_truncated: int = 0
 
 
+@dataclass(frozen=True)
+class BlockSums:
+    """What one batch adds to a profile in one block.
+
+    Attributes:
+        total: sum of the activations, float64 `[I]`.
+        active: tokens with an activation > 0, int64 `[I]`.
+        num_tokens: tokens counted.
+    """
+
+    total: Tensor
+    active: Tensor
+    num_tokens: int
+
+
+def block_sums(activation: Tensor, counted: Tensor) -> BlockSums:
+    """Sums over the tokens that count; they stay on the activation's device.
+
+    Args:
+        activation: `[N, I]`, any float type.
+        counted: places of the tokens that count, `[M]`.
+    """
+    if activation.device.type == "mps":
+        activation = activation.cpu()  # has no float64
+    device, width = activation.device, activation.shape[-1]
+    total = torch.zeros(width, dtype=torch.float64, device=device)
+    active = torch.zeros(width, dtype=torch.int64, device=device)
+    for places in torch.split(counted.to(device), _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE_ELSEWHERE)):
+        # Left out rather than multiplied by 0, which would not silence a nan or an infinity at a BOS.
+        part = activation.index_select(0, places)
+        # A product with ones is several times faster here than a sum over the first dimension.
+        total += part.new_ones(len(part), dtype=torch.float64) @ part.double()
+        active += (part > 0).sum(dim=0, dtype=torch.int32)
+    return BlockSums(total, active, len(counted))
+
+
 class ProfileSums:
     """Sums from which a profile follows: float64 activations, whole counts, of a size that text does not change.
 
@@ -85,41 +124,35 @@ class ProfileSums:
     def __init__(self) -> None:
         self._totals: dict[int, Tensor] = {}
         self._active: dict[int, Tensor] = {}
-        self._tokens: dict[int, Tensor] = {}
+        self._tokens: dict[int, int] = {}
 
-    def update(self, block: int, activation: Tensor, mask: Tensor) -> None:
-        """Counts one batch of one block; the sums stay on the activation's device.
+    def add(self, parts: Mapping[int, BlockSums]) -> None:
+        """Adds one batch that has gone through all blocks.
 
         Args:
-            block: number of the block, 1..L.
-            activation: `[B, T, I]`, any float type.
-            mask: True where a token counts, `[B, T]`.
+            parts: by number of the block, 1..L.
         """
-        width = activation.shape[-1]
-        # Left out rather than multiplied by 0, which would not silence a nan at a padded place.
-        rows = activation.reshape(-1, width)[mask.reshape(-1).bool().to(activation.device)]
-        if rows.device.type == "mps":
-            rows = rows.cpu()  # has no float64
-        if block not in self._totals:
-            self._totals[block] = torch.zeros(width, dtype=torch.float64, device=rows.device)
-            self._active[block] = torch.zeros(width, dtype=torch.int64, device=rows.device)
-            self._tokens[block] = torch.zeros((), dtype=torch.int64, device=rows.device)
-        for part in torch.split(rows, _ROWS_AT_ONCE):
-            # A product with ones is several times faster here than a sum over the first dimension.
-            self._totals[block] += part.new_ones(len(part), dtype=torch.float64) @ part.double()
-            self._active[block] += (part > 0).sum(dim=0, dtype=torch.int32)
-        self._tokens[block] += len(rows)
+        for block, part in parts.items():
+            if block in self._totals:
+                self._totals[block] += part.total
+                self._active[block] += part.active
+                self._tokens[block] += part.num_tokens
+            else:
+                self._totals[block], self._active[block] = part.total, part.active
+                self._tokens[block] = part.num_tokens
 
     def __add__(self, other: ProfileSums) -> ProfileSums:
         merged = ProfileSums()
-        for mine, theirs, into in (
-            (self._totals, other._totals, merged._totals),
-            (self._active, other._active, merged._active),
-            (self._tokens, other._tokens, merged._tokens),
-        ):
-            for block in sorted(mine.keys() | theirs.keys()):
-                parts = [part[block].cpu() for part in (mine, theirs) if block in part]
-                into[block] = torch.stack(parts).sum(dim=0)
+        for given in (self, other):
+            merged.add(
+                {
+                    # A fresh copy, since what is added first is added to.
+                    block: BlockSums(
+                        given._totals[block].to("cpu", copy=True), given._active[block].to("cpu", copy=True), count
+                    )
+                    for block, count in given._tokens.items()
+                }
+            )
         return merged
 
     def cpu(self) -> ProfileSums:
@@ -129,7 +162,7 @@ class ProfileSums:
     @property
     def num_tokens(self) -> int:
         """Tokens counted."""
-        counts = {int(count) for count in self._tokens.values()}
+        counts = set(self._tokens.values())
         assert len(counts) <= 1, f"blocks counted different numbers of tokens: {sorted(counts)}"
         return counts.pop() if counts else 0
 
@@ -169,31 +202,52 @@ class ProbeColumns:
         self._means: dict[int, Tensor] = {}
         self._indices: dict[int, Tensor] = {}
 
-    def update(self, block: int, activation: Tensor, mask: Tensor, columns: Sequence[int]) -> None:
-        """Fills one batch of columns of one block.
+    def means(self, block: int, activation: Tensor, lengths: Sequence[int], num_prefix: int) -> Tensor:
+        """One batch's columns of one block; nothing is kept yet.
 
         Args:
             block: number of the block, 1..L.
-            activation: `[B, T, I]`, any float type.
-            mask: True where a token counts, `[B, T]`, at least one in each row.
-            columns: where each row belongs, `[B]`.
-        """
-        wanted = self.neurons[block - 1]
-        device = activation.device
-        if block not in self._means:
-            if len(wanted) and not 0 <= wanted.min() <= wanted.max() < activation.shape[-1]:
-                raise ValueError(f"block {block}: neurons {wanted.min()} to {wanted.max()} of {activation.shape[-1]}")
-            self._means[block] = torch.zeros(self._num_prompts, len(wanted), device=device)
-            self._indices[block] = torch.as_tensor(wanted, device=device)
-        chosen = activation.index_select(-1, self._indices[block]).float()
-        mask = mask.bool().to(device)
-        chosen = chosen.masked_fill(~mask[..., None], 0.0)
-        self._means[block][torch.as_tensor(columns, device=device)] = chosen.sum(dim=1) / mask.sum(dim=1)[:, None]
+            activation: `[N, I]`, any float type, the tokens of one prompt after the other.
+            lengths: tokens of each prompt.
+            num_prefix: tokens in front of each prompt that do not count; every prompt has more.
 
-    def finish_batch(self, columns: Sequence[int]) -> None:
-        """Marks columns as filled, once a batch has gone through all blocks."""
+        Returns:
+            Means over the other tokens, float32 `[prompts of the batch, neurons]`.
+
+        Raises:
+            ValueError: neurons that the block does not have.
+        """
+        chosen = activation.index_select(-1, self._indices_on(block, activation))
+        parts: list[Tensor] = []
+        start = 0
+        for length, count in runs_of(lengths):
+            stop = start + length * count
+            part = chosen[start:stop].reshape(count, length, chosen.shape[-1])[:, num_prefix:]
+            parts.append(part.mean(dim=1, dtype=torch.float32))
+            start = stop
+        return torch.cat(parts)
+
+    def add(self, parts: Mapping[int, Tensor], columns: Sequence[int]) -> None:
+        """Fills the columns of one batch that has gone through all blocks.
+
+        Args:
+            parts: what `means` found, by block.
+            columns: where each prompt belongs.
+        """
+        for block, means in parts.items():
+            if block not in self._means:
+                self._means[block] = means.new_zeros(self._num_prompts, means.shape[-1])
+            self._means[block][torch.as_tensor(columns, device=means.device)] = means
         self._filled.extend(columns)
 
     def part(self) -> tuple[list[int], dict[int, npt.NDArray[np.float32]]]:
         """The filled columns and, per block, their means `[columns, neurons]`: what one process tells the others."""
         return self._filled, {block: means.cpu().numpy()[self._filled] for block, means in self._means.items()}
+
+    def _indices_on(self, block: int, activation: Tensor) -> Tensor:
+        if block not in self._indices:
+            wanted = self.neurons[block - 1]
+            if len(wanted) and not 0 <= wanted.min() <= wanted.max() < activation.shape[-1]:
+                raise ValueError(f"block {block}: neurons {wanted.min()} to {wanted.max()} of {activation.shape[-1]}")
+            self._indices[block] = torch.as_tensor(wanted, device=activation.device)
+        return self._indices[block]

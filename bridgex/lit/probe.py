@@ -14,12 +14,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from bridgex.errors import UserError
-from bridgex.extract.extractor import ActivationReader
+from bridgex.extract.extractor import ActivationReader, is_out_of_memory
 from bridgex.extract.loading import LoadedModel
-from bridgex.extract.profiles import ProbeColumns, ProbeMatrix, Profile, ProfileSums
-from bridgex.extract.selfcheck import check_rows, pad_id
+from bridgex.extract.profiles import BlockSums, ProbeColumns, ProbeMatrix, Profile, ProfileSums, block_sums
+from bridgex.extract.selfcheck import check_rows
 from bridgex.extract.sites import Site, find_sites
-from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, plain_ids, rows_of
+from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, TokenBudget, plain_ids, rows_of
 
 MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 _T = TypeVar("_T")
@@ -28,25 +28,33 @@ _NUM_CHECKED = 3
 
 
 class BlockCallback(Callback, ABC):
-    """A callback that gets each block's activation while it is in memory."""
+    """A callback that reduces each block's activation while it is in memory, and takes whole batches only.
+
+    A pass may end early for want of memory; its texts then go through again in smaller batches.
+    """
 
     @abstractmethod
-    def on_block(self, batch: ProbeBatch, block: int, activation: Tensor) -> None:
-        """Takes one block of one batch.
+    def reduce(self, batch: ProbeBatch, block: int, activation: Tensor) -> Any:
+        """What to keep of one block of one batch; changes nothing.
 
         Args:
             batch: the texts.
             block: number of the block, 1..L.
-            activation: `[B, T, I]`, the model's own memory: copy what is kept, change nothing.
+            activation: `[N, I]`, the tokens of one text after the other, the model's own memory: copy what is kept.
         """
+
+    @abstractmethod
+    def take(self, batch: ProbeBatch, parts: Mapping[int, Any]) -> None:
+        """Takes what `reduce` kept of a batch that has gone through all blocks, once for each text."""
 
 
 class ProbeModule(LightningModule):
-    """Each predict step runs the model, without its head, once on a batch and hands every block to the callbacks.
+    """Each predict step runs the model, without its head, on a batch and hands every block to the callbacks.
 
     Args:
         loaded: the model; the trainer moves it to its device.
         check: token ids of a few texts on which the reading of neurons is checked first, on that device.
+        batch_tokens: tokens in one pass at most; None: by device. Where memory does not suffice, fewer.
         blocks: the blocks to read; None: all. The model is not run further than the last of them.
         note: gets what a reader of the results must know.
     """
@@ -57,13 +65,17 @@ class ProbeModule(LightningModule):
         self,
         loaded: LoadedModel,
         check: Sequence[Sequence[int]],
+        batch_tokens: int | None,
         blocks: Sequence[int] | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         self.model = loaded.model
         self._loaded, self._check, self._blocks, self._note = loaded, check, blocks, note
+        self._batch_tokens = batch_tokens
         self._sites: tuple[Site, ...] = ()
+        self._is_packed = False
+        self._did_not_fit: int | None = None
 
     def on_predict_start(self) -> None:
         """Finds the sites and checks them.
@@ -72,30 +84,90 @@ class ProbeModule(LightningModule):
             UserError: the model's neurons cannot be read, or not rightly.
         """
         sites = find_sites(self.model)
-        num_prefix = len(self._loaded.encoder.prefix)
-        checked = check_rows(self.model, sites, self._check, num_prefix, pad_id(self._loaded))
+        checked = check_rows(self.model, sites, self._check, len(self._loaded.encoder.prefix))
+        self._is_packed = checked.cannot_pack is None
         for note in checked.notes():
-            if self._note is not None:
-                self._note(note)
+            self._say(note)
         if self._blocks is not None and any(block > len(sites) for block in self._blocks):
             raise ValueError(f"block {max(self._blocks)} of a model of {len(sites)} blocks")
         self._sites = tuple(site for site in sites if self._blocks is None or site.block in self._blocks)
+        self._budget = TokenBudget(self._batch_tokens, self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def predict_step(self, batch: ProbeBatch | None, batch_idx: int = 0, dataloader_idx: int = 0) -> int:
-        """Reads one batch; returns its number of texts."""
+        """Reads one batch, in as many passes as memory takes; returns its number of texts.
+
+        Raises:
+            UserError: memory does not suffice for one text.
+        """
         if batch is None:
             return 0
         callbacks: Sequence[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         taking = [callback for callback in callbacks if isinstance(callback, BlockCallback)]
+        waiting: ProbeBatch | None = batch
+        while waiting is not None:
+            now, later = waiting.split(self._budget.tokens, self._is_packed)
+            parts = self._read(now, taking)
+            if parts is None:
+                self._halve(now)
+                continue
+            for callback, kept in zip(taking, parts, strict=True):
+                callback.take(now, kept)
+            self._budget.grow(sum(now.lengths), self._has_room)
+            waiting = later
+        return len(batch.rows)
+
+    def on_predict_end(self) -> None:
+        """Says how far batches were cut."""
+        if self._did_not_fit is not None:
+            self._say(
+                f"memory did not suffice for {self._did_not_fit} tokens in one batch; those that followed held at most "
+                f"{self._budget.tokens}, and what had failed was read again"
+            )
+
+    def _read(self, batch: ProbeBatch, taking: Sequence[BlockCallback]) -> list[dict[int, Any]] | None:
+        """What each callback keeps of one pass, by block; None: memory did not suffice."""
+        parts: list[dict[int, Any]] = [{} for _ in taking]
 
         def receive(block: int, activation: Tensor) -> None:
-            for callback in taking:
-                callback.on_block(batch, block, activation)
+            for callback, kept in zip(taking, parts, strict=True):
+                kept[block] = callback.reduce(batch, block, activation)
 
-        # For one step only, so that no error leaves a hook behind.
-        with ActivationReader(self.model, self._sites) as reader:
-            reader.run(batch.ids, batch.attention_mask, receive)
-        return len(batch.columns)
+        try:
+            # For one pass only, so that no error leaves a hook behind.
+            with ActivationReader(self.model, self._sites) as reader:
+                reader.run([row.ids for row in batch.rows], receive, is_packed=self._is_packed)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return parts
+
+    def _halve(self, batch: ProbeBatch) -> None:
+        num_tokens = sum(batch.lengths)
+        if len(batch.rows) == 1:
+            raise UserError(
+                f"memory on {self.device} does not suffice for one text of {num_tokens} tokens beside the model. Use "
+                f"model.dtype=bfloat16, model.quantization=8bit, model.device_map=auto or shorter texts"
+            )
+        self._did_not_fit = self._did_not_fit or num_tokens
+        self._budget.halve(num_tokens)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _has_room(self) -> bool:
+        """Whether twice what a pass took at most would fit."""
+        if self.device.type != "cuda":
+            return True
+        now = torch.cuda.memory_allocated(self.device)
+        taken = torch.cuda.max_memory_allocated(self.device) - now
+        free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device) - now
+        return 2 * taken < 0.8 * free
+
+    def _say(self, note: str) -> None:
+        if self._note is not None:
+            self._note(note)
 
 
 class CollectProfiles(BlockCallback):
@@ -109,9 +181,13 @@ class CollectProfiles(BlockCallback):
         self.sums: dict[str, ProfileSums] | None = None
         self._own: dict[str, ProfileSums] = {}
 
-    def on_block(self, batch: ProbeBatch, block: int, activation: Tensor) -> None:
-        """Adds one block of one batch."""
-        self._own.setdefault(batch.group, ProfileSums()).update(block, activation, batch.counts)
+    def reduce(self, batch: ProbeBatch, block: int, activation: Tensor) -> BlockSums:
+        """Sums over the batch's tokens."""
+        return block_sums(activation, batch.counted)
+
+    def take(self, batch: ProbeBatch, parts: Mapping[int, BlockSums]) -> None:
+        """Adds one batch."""
+        self._own.setdefault(batch.group, ProfileSums()).add(parts)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Adds up all processes' sums."""
@@ -139,22 +215,13 @@ class CollectProbeMatrix(BlockCallback):
         self._columns = ProbeColumns(neurons, num_prompts)
         self._shapes = [(len(indices), num_prompts) for indices in neurons]
 
-    def on_block(self, batch: ProbeBatch, block: int, activation: Tensor) -> None:
-        """Fills one batch's columns of one block."""
-        self._columns.update(block, activation, batch.counts, batch.columns)
+    def reduce(self, batch: ProbeBatch, block: int, activation: Tensor) -> Tensor:
+        """Means over each prompt of the batch."""
+        return self._columns.means(block, activation, batch.lengths, batch.num_prefix)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Marks the batch's columns as filled."""
-        if batch is not None:
-            self._columns.finish_batch(batch.columns)
+    def take(self, batch: ProbeBatch, parts: Mapping[int, Tensor]) -> None:
+        """Fills one batch's columns."""
+        self._columns.add(parts, batch.columns)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts all processes' columns together."""
@@ -171,7 +238,7 @@ def collect_profiles(
     texts: Mapping[str, Sequence[str]],
     make_trainer: MakeTrainer,
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Profile]:
     """Profiles of languages over text, which is given to the model as it is, without a chat template.
@@ -180,7 +247,7 @@ def collect_profiles(
         loaded: the model and its encoder.
         texts: sentences by language.
         make_trainer: makes the trainer that runs it, with these callbacks.
-        batch_tokens: tokens in one batch at most, padding included.
+        batch_tokens: tokens in one batch at most; None: by device. Where memory does not suffice, fewer.
         note: gets what a reader of the results must know: what the self-check measured, how many texts were cut.
 
     Returns:
@@ -211,7 +278,7 @@ def collect_probe_matrix(
     neurons: Sequence[npt.NDArray[Any]],
     make_trainer: MakeTrainer,
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     note: Callable[[str], None] | None = None,
 ) -> ProbeMatrix:
     """Mean activation of selected neurons over each prompt, which is given to the model as evaluated prompts are.
@@ -223,7 +290,7 @@ def collect_probe_matrix(
         prompts: the probe prompts.
         neurons: per block, the indices of the neurons to keep; may be empty.
         make_trainer: makes the trainer that runs it, with these callbacks.
-        batch_tokens: tokens in one batch at most, padding included.
+        batch_tokens: tokens in one batch at most; None: by device. Where memory does not suffice, fewer.
         note: gets what a reader of the results must know: what the self-check measured, how many prompts were cut.
 
     Returns:
@@ -244,6 +311,7 @@ def collect_probe_matrix(
     _predict(loaded, rows, collect, make_trainer, batch_tokens, blocks, note)
     values = _finished(collect.values)
     _check_complete(collect.num_filled, dict.fromkeys(range(len(distinct)), 1))
+    _check_finite(loaded, values)
     order = [distinct[prompt] for prompt in prompts]
     lengths = np.array([len(row.ids) - num_prefix for row in rows], dtype=np.int64)
     return ProbeMatrix(
@@ -259,14 +327,14 @@ def _predict(
     rows: Sequence[ProbeRow],
     collect: BlockCallback,
     make_trainer: MakeTrainer,
-    batch_tokens: int,
+    batch_tokens: int | None,
     blocks: Sequence[int] | None,
     note: Callable[[str], None] | None,
 ) -> None:
     by_length = sorted(rows, key=lambda row: len(row.ids))
     checked = [by_length[index * (len(rows) - 1) // (_NUM_CHECKED - 1)].ids.tolist() for index in range(_NUM_CHECKED)]
-    module = ProbeModule(loaded, checked, blocks, note)
-    data = ProbeData(rows, len(loaded.encoder.prefix), pad_id(loaded), batch_tokens)
+    module = ProbeModule(loaded, checked, batch_tokens, blocks, note)
+    data = ProbeData(rows, len(loaded.encoder.prefix), batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
 
 
@@ -285,6 +353,16 @@ def _finished(result: _T | None) -> _T:
             "trainer.strategy: its processes end with the prediction and take what they read with them. Use ddp or auto"
         )
     return result
+
+
+def _check_finite(loaded: LoadedModel, values: Sequence[npt.NDArray[np.float32]]) -> None:
+    """Refuses prompts for which a model overflows: one of them would spoil every statistic."""
+    bad = np.logical_or.reduce([~np.isfinite(block).all(axis=0) for block in values])
+    if bad.any():
+        raise UserError(
+            f"{bad.sum()} of {len(bad)} probe prompts give neurons that are not finite in {loaded.model.dtype}. Use "
+            f"model.dtype=float32, or bfloat16, whose range is as large"
+        )
 
 
 def _check_complete(found: Mapping[Any, int], expected: Mapping[Any, int]) -> None:

@@ -1,21 +1,25 @@
-"""Lightning data for probing: token ids in batches of bounded size."""
+"""Lightning data for probing: token ids in batches of bounded size, without padding."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bridgex.extract.extractor import pad_right
 from bridgex.extract.loading import LoadedModel
 
+# Tokens in one pass, at first and at most, where no number is asked for. On the CPU: what its cache holds.
+_TOKENS = {"cuda": (16_384, 65_536)}
+_TOKENS_ELSEWHERE = (1024, 1024)
 # Positions that a model can read, under the names that configs give it.
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
@@ -40,18 +44,78 @@ class ProbeBatch:
     """Texts of one group that go through the model together.
 
     Attributes:
-        group: see `ProbeRow`.
-        columns: number of each text within the group, `[B]`.
-        ids: token ids, padded on the right, `[B, T]`.
-        attention_mask: 1 for tokens, 0 for padding `[B, T]`.
-        counts: True for tokens that count: neither padding nor what the tokenizer puts in front `[B, T]`.
+        rows: the texts, the longest first.
+        num_prefix: ids in front of each that do not count.
     """
 
-    group: str
-    columns: tuple[int, ...]
-    ids: Tensor
-    attention_mask: Tensor
-    counts: Tensor
+    rows: tuple[ProbeRow, ...]
+    num_prefix: int
+
+    @property
+    def group(self) -> str:
+        """See `ProbeRow`."""
+        return self.rows[0].group
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Number of each text within the group."""
+        return tuple(row.column for row in self.rows)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each text."""
+        return tuple(len(row.ids) for row in self.rows)
+
+    @cached_property
+    def counted(self) -> Tensor:
+        """Places of the tokens that count, of all texts one after another, int64 `[M]`."""
+        starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        places = [
+            np.arange(start + self.num_prefix, start + length)
+            for start, length in zip(starts, self.lengths, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(places))
+
+    def split(self, num_tokens: int, is_packed: bool) -> tuple[ProbeBatch, ProbeBatch | None]:
+        """What goes through the model next, and the rest.
+
+        Args:
+            num_tokens: at most so many; the first text goes in any case.
+            is_packed: texts of several lengths may go together.
+        """
+        total = count = 0
+        for row in self.rows:
+            total += len(row.ids)
+            if count and (total > num_tokens or not (is_packed or len(row.ids) == len(self.rows[0].ids))):
+                break
+            count += 1
+        rest = self.rows[count:]
+        return ProbeBatch(self.rows[:count], self.num_prefix), ProbeBatch(rest, self.num_prefix) if rest else None
+
+
+class TokenBudget:
+    """How many tokens go through the model at once: grows while there is plenty of memory, halves where there is not.
+
+    Args:
+        asked: a number; None: by device.
+        device: where the model runs.
+
+    Attributes:
+        tokens: at most so many now.
+        largest: it will not grow beyond.
+    """
+
+    def __init__(self, asked: int | None, device: torch.device) -> None:
+        self.tokens, self.largest = (asked, asked) if asked else _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
+
+    def halve(self, num_tokens: int) -> None:
+        """After a pass of so many tokens for which memory did not suffice."""
+        self.tokens = self.largest = max(1, num_tokens // 2)
+
+    def grow(self, num_tokens: int, has_room: Callable[[], bool]) -> None:
+        """After a pass of so many tokens that went through; `has_room` says whether twice as many would, too."""
+        if 2 * self.tokens <= self.largest and 2 * num_tokens > self.tokens and has_room():
+            self.tokens *= 2
 
 
 class ProbeData(LightningDataModule):
@@ -60,25 +124,27 @@ class ProbeData(LightningDataModule):
     Args:
         rows: the texts.
         num_prefix: ids in front of each that are not counted.
-        pad: id that fills shorter rows.
-        batch_tokens: tokens in one batch at most, padding included; a longer text goes alone.
+        batch_tokens: tokens in one batch at most, a longer text goes alone; None: by device.
     """
 
-    def __init__(self, rows: Sequence[ProbeRow], num_prefix: int, pad: int, batch_tokens: int) -> None:
+    def __init__(self, rows: Sequence[ProbeRow], num_prefix: int, batch_tokens: int | None) -> None:
         super().__init__()
-        self._batches = _batches_of(rows, batch_tokens)
-        self._num_prefix, self._pad = num_prefix, pad
+        self._rows, self._num_prefix, self._batch_tokens = rows, num_prefix, batch_tokens
 
     def predict_dataloader(self) -> DataLoader[ProbeBatch | None]:
         """One element is one batch, so that a distributed sampler deals out batches, none twice.
 
         A process without a batch would not come to where the processes join their results, so it gets None.
         """
-        world_size = self.trainer.world_size if self.trainer is not None else 1
-        idle = [()] * (world_size - len(self._batches))
-        return DataLoader(
-            _Batches([*self._batches, *idle], self._num_prefix, self._pad), batch_size=None, shuffle=False
-        )
+        assert self.trainer is not None, "a trainer asks for batches"
+        world_size = self.trainer.world_size
+        largest = TokenBudget(self._batch_tokens, self.trainer.strategy.root_device).largest
+        num_tokens = sum(len(row.ids) for row in self._rows)
+        # Small enough that there is one for each process.
+        batches = _batches_of(self._rows, min(largest, -(-num_tokens // world_size)))
+        made = [ProbeBatch(tuple(rows), self._num_prefix) for rows in batches]
+        idle = [None] * (world_size - len(batches))
+        return DataLoader(_Batches([*made, *idle]), batch_size=None, shuffle=False)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """The reader puts ids where the model's first weights lie, which `device` need not be."""
@@ -115,33 +181,29 @@ def rows_of(
 
 
 class _Batches(Dataset["ProbeBatch | None"]):
-    def __init__(self, batches: Sequence[Sequence[ProbeRow]], num_prefix: int, pad: int) -> None:
-        self._batches, self._num_prefix, self._pad = batches, num_prefix, pad
+    def __init__(self, batches: Sequence[ProbeBatch | None]) -> None:
+        self._batches = batches
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, index: int) -> ProbeBatch | None:
-        rows = self._batches[index]
-        if not rows:
-            return None
-        ids, mask = pad_right([row.ids for row in rows], self._pad)
-        counts = mask.bool()
-        counts[:, : self._num_prefix] = False
-        return ProbeBatch(rows[0].group, tuple(row.column for row in rows), ids, mask, counts)
+        return self._batches[index]
 
 
 def _batches_of(rows: Sequence[ProbeRow], batch_tokens: int) -> list[list[ProbeRow]]:
-    """Batches of one group each, in which (longest row) x (rows) stays within `batch_tokens`."""
+    """Batches of one group each, the longest texts first, whose tokens stay within `batch_tokens`."""
     batches: list[list[ProbeRow]] = []
+    total = 0
     for row in sorted(rows, key=lambda row: (row.group, -len(row.ids))):
-        last = batches[-1] if batches else []
-        if last and last[0].group == row.group and len(last[0].ids) * (len(last) + 1) <= batch_tokens:
-            last.append(row)
+        total += len(row.ids)
+        if batches and batches[-1][0].group == row.group and total <= batch_tokens:
+            batches[-1].append(row)
         else:
             batches.append([row])
-    # The longest first: a batch that does not fit into memory shows at once, not after an hour.
-    return sorted(batches, key=lambda batch: -len(batch[0].ids) * len(batch))
+            total = len(row.ids)
+    # The longest texts first: what does not fit into memory shows at once, not after an hour.
+    return sorted(batches, key=lambda batch: -len(batch[0].ids))
 
 
 def _longest(loaded: LoadedModel) -> int:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from tokenizers import processors
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from bridgex.config.settings import ModelSettings
+from bridgex.config.settings import ModelSettings, config_hash
 from bridgex.errors import UserError
 from bridgex.extract import loading
+from bridgex.extract.profiles import ProbeMatrix
 from bridgex.extract.random_model import byte_tokenizer, make_random_model
+from bridgex.lit.probe import collect_probe_matrix
+
+pytestmark = [
+    # Reading is the work here; workers that only cut lists of ids would add to it.
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    # Lightning 2.6 uses a name that torch 2.13 has set aside.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+]
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}[end]{% endfor %}"
@@ -126,8 +139,131 @@ def test_another_damaged_file_is_a_users_line(folder: Path, tmp_path: Path, name
 
 def test_weights_that_do_not_fit_are_refused_before_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_free_bytes", lambda: 1000)
-    with pytest.raises(UserError, match=r"model=m: needs 0.0 GiB for its weights in float32, and 0.0 GiB are free"):
+    line = (
+        r"^model=m: needs 0.0 GiB for its weights in float32, and 0.0 GiB are free. Use model.dtype=bfloat16, "
+        r"model.quantization=8bit or 4bit, model.device_map=auto, a smaller model, or a larger machine$"
+    )
+    with pytest.raises(UserError, match=line):
         loading.load_model(model(), folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "share"),
+    [({}, 1), ({"dtype": "bfloat16"}, 1 / 2), ({"quantization": "8bit"}, 1 / 4), ({"quantization": "4bit"}, 9 / 64)],
+)
+def test_weights_are_weighed_in_the_bits_that_they_will_have(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], share: float
+) -> None:
+    on_disk = (folder / "model.safetensors").stat().st_size
+    monkeypatch.setattr(loading, "_need", lambda key, *packages: None)
+    monkeypatch.setattr(loading, "_free_bytes", lambda: int(on_disk * share) - 1)
+    with pytest.raises(UserError, match=f"for its weights in {[*more.values(), 'float32'][0]}, and"):
+        loading.load_model(model(**more), folder)
+    monkeypatch.setattr(loading, "_free_bytes", lambda: int(on_disk * share) + 1)
+    loading._weigh(model(**more), folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (
+            {"device_map": "auto"},
+            "model.device_map=auto: needs accelerate, not installed here. Run pip install 'bridgex[",
+        ),
+        (
+            {"quantization": "8bit"},
+            "model.quantization=8bit: needs accelerate and bitsandbytes, not installed here. Run",
+        ),
+        (
+            {"quantization": "4bit"},
+            "model.quantization=4bit: needs accelerate and bitsandbytes, not installed here. Run",
+        ),
+    ],
+)
+def test_a_package_that_is_not_there_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], line: str
+) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(UserError) as caught:
+        loading.load_model(model(**more), folder)
+    assert str(caught.value).startswith(line)
+    assert len(caught.value.problems) == 1
+
+
+def test_quantisation_is_part_of_the_fingerprint_and_the_device_map_is_not(folder: Path, tmp_path: Path) -> None:
+    ways = ({}, {"device_map": "auto"}, {"quantization": "8bit"}, {"quantization": "4bit"})
+    plain, mapped, eight, four = (loading.model_fingerprint(model(**more), folder, tmp_path) for more in ways)
+    assert plain == mapped
+    assert len({plain, eight, four}) == 3
+    assert all(len(found) == 64 for found in (plain, eight, four))
+    hashes = [config_hash({"model": {"path": "x", **more}}) for more in ways]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
+def probe(loaded: loading.LoadedModel) -> ProbeMatrix:
+    return collect_probe_matrix(
+        loaded, ["one prompt", "and another one", "x"], [np.arange(20)] * 4, make_trainer, batch_tokens=None
+    )
+
+
+def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def test_a_model_that_holds_still_is_not_moved_by_a_trainer(folder: Path) -> None:
+    loaded = loading.load_model(model(), folder)
+    expected = probe(loaded)
+    loading._hold_still(loaded.model)
+    around = torch.nn.ModuleList([loaded.model, torch.nn.Linear(2, 2)])
+    around.to("meta")
+    assert {weight.device.type for weight in loaded.model.parameters()} == {"cpu"}
+    assert around[1].weight.device.type == "meta"
+    for mine, theirs in zip(probe(loaded).values, expected.values, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("more", [{"device_map": "auto"}, {}])
+def test_weights_that_are_fetched_when_needed_give_the_same(folder: Path, more: dict[str, str], tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate", reason="accelerate, of the extra large, is not installed")
+    expected = probe(loading.load_model(model(), folder))
+    loaded = loading.load_model(model(**more), folder)
+    if not more:  # as device_map=auto does with what fits into no memory
+        accelerate.disk_offload(loaded.model, tmp_path, execution_device=torch.device("cpu"))
+        loading._hold_still(loaded.model)
+        assert {weight.device.type for weight in loaded.model.parameters()} == {"meta"}
+    for _ in range(2):
+        for mine, theirs in zip(probe(loaded).values, expected.values, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("quantization", "least", "most"), [("8bit", 1e-3, 5e-2), ("4bit", 2e-2, 4e-1)])
+def test_quantised_weights_pass_the_check_and_are_near(
+    tmp_path: Path, quantization: str, least: float, most: float
+) -> None:
+    for package in ("accelerate", "bitsandbytes"):
+        pytest.importorskip(package, reason=f"{package}, of the extra large, is not installed")
+    tokenizer = byte_tokenizer()
+    # Wide enough for blocks of 64 weights.
+    config = LlamaConfig(
+        hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, vocab_size=len(tokenizer)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    expected = probe(loading.load_model(model(kind="hf"), tmp_path))
+    found = probe(loading.load_model(model(kind="hf", quantization=quantization), tmp_path))
+    for mine, theirs in zip(found.values, expected.values, strict=True):
+        assert least < np.linalg.norm(mine - theirs) / np.linalg.norm(theirs) < most
 
 
 def test_loading_leaves_the_random_state_alone(folder: Path) -> None:
