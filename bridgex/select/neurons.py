@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from bridgex.select.evidence import LanguageProfile, Mask
+from bridgex.select.evidence import Floats, LanguageProfile, Mask
 
 Reading = Literal["all", "specific", "specific_top_k"]
 
@@ -64,6 +65,34 @@ def bridge_neurons(
         chosen[best] = True
         kept.append(chosen)
     return tuple(kept)
+
+
+def matched_neurons(members: Mask, allowed: Mask, covariates: Floats, num_matches: int) -> npt.NDArray[np.int64]:
+    """For each member of a set, other neurons of its block that are like it; none is given to two members.
+
+    Nearest first, Euclidean over the covariates, each in units of its standard deviation over the block. Every member
+    gets its first match before any gets its second.
+
+    Args:
+        members: `[I]`, the set.
+        allowed: `[I]`, neurons that may stand in; members are never given.
+        covariates: `[I, D]`, what the neurons should agree in.
+        num_matches: matches of each member, fewer where the block has not enough neurons for all.
+
+    Returns:
+        `[members, matches]`, the neurons' indices; members in the order of their own indices.
+    """
+    own, others = np.flatnonzero(members), np.flatnonzero(allowed & ~members)
+    num_matches = min(num_matches, len(others) // max(1, len(own)))
+    scaled = covariates / np.maximum(covariates.std(axis=0), np.finfo(np.float64).tiny)
+    distances = np.linalg.norm(scaled[own, None] - scaled[None, others], axis=2)
+    found = np.zeros((len(own), num_matches), dtype=np.int64)
+    for turn in range(num_matches):
+        for row in range(len(own)):
+            nearest = int(distances[row].argmin())
+            found[row, turn] = others[nearest]
+            distances[:, nearest] = np.inf
+    return found
 
 
 def middle_blocks(num_blocks: int, depth: tuple[float, float]) -> tuple[int, ...]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from bridgex.records.schema import CandidateRecord, StrategyRecord
-from bridgex.select.evidence import Evidence, Mask
-from bridgex.select.neurons import bridge_neurons, language_neurons, middle_blocks, overlap_neurons
+from bridgex.select.evidence import Evidence
+from bridgex.select.neurons import language_neurons, middle_blocks, overlap_neurons
+from bridgex.select.probe_inputs import block_inputs, neuron_sets
 from bridgex.select.strategies.base import MissingEvidence, Strategy, two_legs
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Hsic(Strategy):
@@ -34,22 +30,25 @@ class Hsic(Strategy):
         """
         from bridgex.stats.candidates import NoUsableBlockError, candidate_scores
 
-        overlap, of_bridge = self._sets(evidence)
-        middle = middle_blocks(len(overlap), evidence.probe_settings.depth)
-        blocks = [block for block in middle if _is_usable(block, overlap, of_bridge)]
+        sets = neuron_sets(evidence, self.neurons)
+        middle = middle_blocks(len(sets.overlap), evidence.probe_settings.depth)
+        blocks = [block for block in middle if sets.is_usable(block)]
         if not blocks:
             raise MissingEvidence(_nothing_left(evidence))
-        x, y, columns, excluded = self._matrices(evidence, overlap, of_bridge, blocks)
+        with_null = self.hsic.draws > 0 and self.hsic.estimator != "paper"
+        inputs = block_inputs(evidence, sets, blocks, match_self=self.match_self, with_null=with_null)
         try:
             found = candidate_scores(
-                x,
-                y,
-                columns,
+                inputs.x,
+                inputs.y,
+                inputs.columns,
                 estimator=self.hsic.estimator,
                 transform=self.hsic.transform,
-                excluded_blocks=excluded,
+                excluded_blocks=inputs.excluded,
+                pools=inputs.pools,
                 num_orders=self.hsic.orders,
                 num_replicates=self.hsic.bootstrap,
+                num_draws=self.hsic.draws,
                 seed=evidence.seed,
             )
         except NoUsableBlockError:
@@ -61,66 +60,27 @@ class Hsic(Strategy):
                     score=score.score,
                     raw=score.raw,
                     ci95=score.ci95,
+                    influence_ci95=score.influence_ci95,
                     rank=score.rank,
                     p_rank1=score.p_rank1,
                     p_any_dependence=score.p_any_dependence,
+                    p_any_dependence_corrected=score.p_any_dependence_corrected,
+                    random_neurons=score.random_neurons,
+                    p_neuron_null=score.p_neuron_null,
+                    p_neuron_null_corrected=score.p_neuron_null_corrected,
                     block_scores=dict(zip(kept, score.block_scores, strict=True)),
-                    self_matches=_share_of_self_matches(overlap, masks, kept),
+                    self_matches=sets.share_of_self_matches(code, kept),
                 )
-                for (code, masks), score in zip(of_bridge.items(), found.candidates, strict=True)
+                for code, score in zip(sets.of_bridge, found.candidates, strict=True)
             },
             ties=[[evidence.candidates[place] for place in group] for group in found.ties],
             blocks=kept,
             # Of all middle blocks, so that the record shows which set left a block out.
-            set_sizes=_set_sizes(overlap, of_bridge, middle),
+            set_sizes=sets.sizes(middle),
             margin=found.margin,
             margin_ci95=found.margin_ci95,
-            num_samples=x[0].shape[1],
+            num_samples=inputs.x[0].shape[1],
         )
-
-    def _sets(self, evidence: Evidence) -> tuple[tuple[Mask, ...], dict[str, tuple[Mask, ...]]]:
-        share = evidence.probe_settings.neuron_share
-        source, target = (
-            language_neurons(evidence.profile(code), share) for code in (evidence.pair.source, evidence.pair.target)
-        )
-        overlap = overlap_neurons(source, target)
-        return overlap, {
-            code: bridge_neurons(
-                language_neurons(evidence.profile(code), share), overlap, evidence.profile(code), self.neurons
-            )
-            for code in evidence.candidates
-        }
-
-    def _matrices(
-        self,
-        evidence: Evidence,
-        overlap: Sequence[Mask],
-        of_bridge: Mapping[str, Sequence[Mask]],
-        blocks: Sequence[int],
-    ) -> tuple[list[Tensor], list[Tensor], list[list[Tensor]], list[Tensor | None]]:
-        """What `candidate_scores` takes: x, y, columns of each candidate in y, pairs that may not match; by block."""
-        import torch
-
-        union = [np.logical_or.reduce(masks) for masks in zip(*of_bridge.values(), strict=True)]
-        wanted = [
-            np.flatnonzero(overlap[i] | union[i]) if i + 1 in blocks else np.zeros(0, dtype=np.int64)
-            for i in range(len(overlap))
-        ]
-        activations = evidence.probe(wanted)
-        x: list[Tensor] = []
-        y: list[Tensor] = []
-        columns: list[list[Tensor]] = [[] for _ in of_bridge]
-        excluded: list[Tensor | None] = []
-        for place in (block - 1 for block in blocks):
-            index = wanted[place]
-            values = _values(evidence, activations.values[place], activations.num_tokens)
-            rows, of_any = np.flatnonzero(overlap[place][index]), np.flatnonzero(union[place][index])
-            x.append(values[rows])
-            y.append(values[of_any])
-            for own, masks in zip(columns, of_bridge.values(), strict=True):
-                own.append(torch.from_numpy(np.flatnonzero(masks[place][index][of_any])))
-            excluded.append(None if self.match_self else torch.from_numpy(rows[:, None] == of_any[None, :]))
-        return x, y, columns, excluded
 
 
 class Overlap(Strategy):
@@ -167,39 +127,9 @@ def _languages(evidence: Evidence) -> list[str]:
     return [evidence.pair.source, evidence.pair.target, *evidence.candidates]
 
 
-def _is_usable(block: int, overlap: Sequence[Mask], of_bridge: Mapping[str, Sequence[Mask]]) -> bool:
-    """Whether every set has a neuron in the block."""
-    return all(bool(masks[block - 1].any()) for masks in (overlap, *of_bridge.values()))
-
-
-def _values(evidence: Evidence, values: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64]) -> Tensor:
-    """One block's activations `[neurons, prompts]`, the number of tokens regressed out where that is asked for."""
-    import torch
-
-    from bridgex.stats.kernels import residualise
-
-    matrix = torch.tensor(np.asarray(values, dtype=np.float32))
-    if evidence.probe_settings.partial_length:
-        return residualise(matrix, torch.tensor(np.asarray(num_tokens, dtype=np.float64)))
-    return matrix
-
-
 def _nothing_left(evidence: Evidence) -> str:
     return (
         f"no middle block has neurons that {evidence.pair.source} and {evidence.pair.target} share and varying neurons "
         f"of every candidate, at probe.neuron_share={evidence.probe_settings.neuron_share:g}. "
         f"Raise probe.neuron_share, widen probe.depth, or name fewer bridge.candidates"
     )
-
-
-def _share_of_self_matches(overlap: Sequence[Mask], masks: Sequence[Mask], blocks: Sequence[int]) -> float:
-    """Share of the overlap neurons that are the candidate's own too, and so may match themselves."""
-    both = sum(int((overlap[block - 1] & masks[block - 1]).sum()) for block in blocks)
-    return both / max(1, sum(int(overlap[block - 1].sum()) for block in blocks))
-
-
-def _set_sizes(
-    overlap: Sequence[Mask], of_bridge: Mapping[str, Sequence[Mask]], blocks: Sequence[int]
-) -> dict[str, dict[int, int]]:
-    sets = {"overlap": overlap, **of_bridge}
-    return {name: {block: int(masks[block - 1].sum()) for block in blocks} for name, masks in sets.items()}
