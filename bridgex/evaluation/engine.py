@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +13,19 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 
 from bridgex.evaluation.dialogue import Completion, Question
 from bridgex.extract.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A text whose probability after a prompt is asked for.
+
+    Attributes:
+        prompt: as in a question, before any chat template.
+        text: what might follow.
+    """
+
+    prompt: str
+    text: str
 
 
 class HFEngine:
@@ -71,6 +86,45 @@ class HFEngine:
             )
             for row, question in enumerate(questions)
         ]
+
+    def length(self, continuation: Continuation) -> int:
+        """Tokens of prompt and text."""
+        return sum(map(len, self._ids(continuation)))
+
+    @torch.inference_mode()
+    def logprobs(self, continuations: Sequence[Continuation]) -> list[float]:
+        """Log-probability of each text after its prompt: sum over its tokens, nats.
+
+        The text's tokens follow the prompt's as generated ones do; the two are never tokenised as one. Rows are padded
+        on the right, where a causal model does not look.
+        """
+        if not continuations:
+            return []
+        rows = [self._ids(continuation) for continuation in continuations]
+        width = max(len(prompt) + len(text) for prompt, text in rows)
+        pad, model = self._pad_id(), self._loaded.model
+        ids = torch.tensor(
+            [[*prompt, *text] + [pad] * (width - len(prompt) - len(text)) for prompt, text in rows], device=model.device
+        )
+        lengths = torch.tensor([len(prompt) + len(text) for prompt, text in rows], device=model.device)
+        mask = (torch.arange(width, device=model.device) < lengths[:, None]).long()
+        # Logits are wanted from the last token of the shortest prompt on; a large vocabulary makes the rest costly.
+        first = min(len(prompt) for prompt, _ in rows) - 1
+        places = torch.arange(first, width - 1, device=model.device)
+        can_choose = "logits_to_keep" in inspect.signature(model.forward).parameters
+        options: dict[str, Any] = {"logits_to_keep": places} if can_choose else {}
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **options).logits
+        wide = (logits if can_choose else logits[:, places]).float()
+        following = ids[:, first + 1 :, None]
+        found = (wide.gather(2, following)[:, :, 0] - wide.logsumexp(dim=2)).double().cpu()
+        return [
+            float(found[row, len(prompt) - 1 - first : len(prompt) - 1 - first + len(text)].sum())
+            for row, (prompt, text) in enumerate(rows)
+        ]
+
+    def _ids(self, continuation: Continuation) -> tuple[list[int], list[int]]:
+        text: list[int] = self._loaded.encoder.tokenizer(continuation.text, add_special_tokens=False).input_ids
+        return self._loaded.encoder.encode(continuation.prompt), text
 
     def _pad_id(self) -> int:
         tokenizer = self._loaded.encoder.tokenizer

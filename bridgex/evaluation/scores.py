@@ -25,6 +25,7 @@ def summarise(
     *,
     chosen: str | None = None,
     chosen_by: str | None = None,
+    chose_direct: bool = False,
     uses_labels: bool = False,
     candidates: Sequence[str] = (),
     seed: int = 0,
@@ -39,6 +40,7 @@ def summarise(
         predictions: all of them.
         chosen: the chosen bridge.
         chosen_by: the strategy that chose it.
+        chose_direct: whether that strategy chose no bridge because going directly is better.
         uses_labels: whether that strategy looked at these items' labels; then the comparison is out of fold.
         candidates: all candidates.
         seed: of bootstrap and folds.
@@ -50,6 +52,7 @@ def summarise(
     groups = [item.group for item in items]
     via = {code: scores[f"via {code}"] for code in candidates if f"via {code}" in scores}
     is_complete = len(via) == len(candidates) > 0
+    taken = scores[DIRECT] if chose_direct else None if chosen is None or uses_labels else via.get(chosen)
     return Metrics(
         task=task.name,
         pair=str(pair),
@@ -61,8 +64,9 @@ def summarise(
         routes={route: route_score(group) for route, group in by_route.items()},
         chosen=chosen,
         chosen_by=chosen_by,
+        chose_direct=chose_direct,
         paired=_paired(scores[DIRECT], via, chosen, groups, uses_labels, seed) if chosen is not None else None,
-        oracle=_oracle(scores[DIRECT], via, None if uses_labels else chosen, groups, seed) if is_complete else None,
+        oracle=_oracle(scores[DIRECT], via, taken, groups, seed) if is_complete else None,
     )
 
 
@@ -115,16 +119,18 @@ def _paired(
 
 
 def _oracle(
-    direct: Floats, via: Mapping[str, Floats], chosen: str | None, groups: Sequence[str], seed: int
+    direct: Floats, via: Mapping[str, Floats], taken: Floats | None, groups: Sequence[str], seed: int
 ) -> OracleScore | None:
+    """What choosing by labels would have given, against the items' scores by the route that was taken without them."""
     if len(set(groups)) < 2:
         return None
     codes = list(via)
     table = np.stack([via[code] for code in codes])
-    found = cross_fit_oracle(table, None if chosen is None else via[chosen], direct, groups, seed)
+    found = cross_fit_oracle(table, taken, direct, groups, seed)
     return OracleScore(
         bridge=codes[int(table.mean(axis=1).argmax())],
         score=found.score,
         regret=found.regret,
         regret_with_direct=found.regret_with_direct,
+        score_with_direct=cross_fit_oracle(np.vstack([table, direct]), groups=groups, seed=seed).score,
     )

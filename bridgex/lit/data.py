@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from bridgex.lit.modules import Sample
+_T = TypeVar("_T")
 
 
-class SampleData(LightningDataModule):
+class SampleData(LightningDataModule, Generic[_T]):
     """Samples sorted by cost and cut into batches; under several devices each process gets whole batches.
 
     Args:
@@ -20,11 +20,11 @@ class SampleData(LightningDataModule):
         batch_tokens: tokens in one batch at most, padding included.
     """
 
-    def __init__(self, samples: Sequence[Sample], cost: Callable[[Sample], int], batch_tokens: int) -> None:
+    def __init__(self, samples: Sequence[_T], cost: Callable[[_T], int], batch_tokens: int) -> None:
         super().__init__()
         self.batches = batches_of(samples, cost, batch_tokens)
 
-    def predict_dataloader(self) -> DataLoader[list[Sample]]:
+    def predict_dataloader(self) -> DataLoader[list[_T]]:
         """One element is one batch, so that a distributed sampler deals out batches, none twice."""
         return DataLoader(_Batches(self.batches), batch_size=None, shuffle=False, num_workers=0)
 
@@ -33,20 +33,20 @@ class SampleData(LightningDataModule):
         return batch
 
 
-class _Batches(Dataset[list[Sample]]):
-    def __init__(self, batches: list[list[Sample]]) -> None:
+class _Batches(Dataset[list[_T]]):
+    def __init__(self, batches: list[list[_T]]) -> None:
         self._batches = batches
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> list[Sample]:
+    def __getitem__(self, index: int) -> list[_T]:
         return self._batches[index]
 
 
-def batches_of(samples: Sequence[Sample], cost: Callable[[Sample], int], batch_tokens: int) -> list[list[Sample]]:
+def batches_of(samples: Sequence[_T], cost: Callable[[_T], int], batch_tokens: int) -> list[list[_T]]:
     """Batches in which (largest cost) x (samples) stays within `batch_tokens`; a sample above it goes alone."""
-    batches: list[list[Sample]] = []
+    batches: list[list[_T]] = []
     tokens_of_first = 0
     # The longest first: a batch that does not fit into memory shows at once, not after an hour.
     for tokens, sample in sorted(((cost(sample), sample) for sample in samples), key=lambda pair: -pair[0]):

@@ -10,7 +10,7 @@ import torch
 
 from bridgex.config.settings import ModelSettings
 from bridgex.evaluation.dialogue import Question
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.engine import Continuation, HFEngine
 from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.extract.random_model import make_random_model
 
@@ -86,3 +86,43 @@ def test_an_end_token_ends_an_answer(loaded: LoadedModel) -> None:
     assert completion.num_tokens == ids.index(end) + 1
     assert not completion.is_truncated
     assert completion.text == loaded.encoder.decode(ids[: ids.index(end) + 1])
+
+
+def weigh(loaded: LoadedModel, pairs: list[tuple[str, str]]) -> list[float]:
+    return HFEngine(loaded).logprobs([Continuation(*pair) for pair in pairs])
+
+
+def test_a_texts_log_probability_is_the_sum_over_its_tokens_in_any_batch(loaded: LoadedModel) -> None:
+    pairs = [("a", "bc"), ("a much longer prompt", '"x"'), ('x:"y"→z:', "日本語"), ("a", "b")]
+    together = weigh(loaded, pairs)
+    for (prompt, text), found in zip(pairs, together, strict=True):
+        ids = loaded.encoder.encode(prompt)
+        own = loaded.encoder.tokenizer(text, add_special_tokens=False).input_ids
+        with torch.inference_mode():
+            logprobs = loaded.model(torch.tensor([ids + own])).logits[0].double().log_softmax(dim=-1)
+        expected = sum(float(logprobs[len(ids) - 1 + place, token]) for place, token in enumerate(own))
+        assert found == pytest.approx(expected, abs=1e-4)
+        assert weigh(loaded, [(prompt, text)]) == pytest.approx([found], abs=1e-4)
+    assert weigh(loaded, []) == []
+
+
+def test_what_the_model_says_greedily_has_the_log_probability_that_it_said_it_with(loaded: LoadedModel) -> None:
+    (completion,) = ask(loaded, ["abc"], max_tokens=5)
+    ids, logprob = greedy(loaded, "abc", 5)
+    if loaded.encoder.tokenizer(completion.text, add_special_tokens=False).input_ids == ids:
+        assert weigh(loaded, [("abc", completion.text)]) == pytest.approx([logprob], abs=1e-4)
+    assert completion.logprob == pytest.approx(logprob, abs=1e-4)
+
+
+def test_a_model_that_cannot_choose_places_is_weighed_the_same(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [("a", "bc"), ("a much longer prompt", '"x"')]
+    expected = weigh(loaded, pairs)
+    plain = loaded.model.forward
+
+    def forward(input_ids: torch.Tensor, attention_mask: torch.Tensor, use_cache: bool) -> object:
+        return plain(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+
+    monkeypatch.setattr(loaded.model, "forward", forward)
+    assert weigh(loaded, pairs) == pytest.approx(expected, abs=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,6 +65,9 @@ class Task(BaseModel, ABC):
 
     name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
     limit: int | None = Field(None, ge=1, description="first N items; null: all")
+    ablate: Literal["overlap", "bridge", "both"] | None = Field(
+        None, description="neurons held at their means to see which route needs them; null: none"
+    )
     dry_run: bool = Field(False, description="show prompts and cost, ask nothing")
 
     def items(self, settings: Settings, bridges: Sequence[str] = ()) -> Items:
@@ -83,6 +86,10 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         """All items of the settings' pair."""
+
+    def gold_texts(self, item: Item) -> tuple[str, ...]:
+        """Texts that a right answer begins with, as the model would write them; none: `ablate` is not for the task."""
+        return ()
 
     @abstractmethod
     def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:

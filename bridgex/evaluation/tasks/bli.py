@@ -55,6 +55,10 @@ class WordTranslation(Task):
         )
         return Items(items, found.fingerprint(), (found.note,) if found.note else ())
 
+    def gold_texts(self, item: Item) -> tuple[str, ...]:
+        """Each listed translation in quotes, as the prompt has its words."""
+        return tuple(f'"{word}"' for word in item.gold)
+
     def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
         """The word in the source language, to be continued in the target language; via a bridge in two steps."""
         steps, bridge_text, bridge_correct = [], None, None

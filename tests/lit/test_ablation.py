@@ -1,0 +1,94 @@
+"""Weighing right answers with neurons held, against one prompt at a time with the neurons overwritten by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from bridgex.config.settings import ModelSettings
+from bridgex.data.sources import toy_world
+from bridgex.extract.loading import LoadedModel, load_model
+from bridgex.extract.sites import find_sites
+from bridgex.lit.ablation import GoldSample, collect_ablation
+from bridgex.select.ablation import AblationSets
+from tests.fakes.tiny_models import num_hooks
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*",  # a batch is text; workers would only add to the work
+    "ignore:.*LeafSpec.*:FutureWarning",  # Lightning 2.6 uses a name that torch 2.13 has set aside
+)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(ModelSettings(kind="toy", name="toy", dtype="float32"), toy_world(None) / "model")
+
+
+def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def by_hand(
+    loaded: LoadedModel, sample: GoldSample, held: dict[int, np.ndarray], means: dict[int, np.ndarray]
+) -> float:
+    """One text at a time, no padding; every site's output is overwritten past the prefix."""
+    sites, num_prefix = find_sites(loaded.model), len(loaded.encoder.prefix)
+
+    def overwrite(block: int) -> object:
+        def hook(module: object, args: object, output: Tensor) -> Tensor:
+            changed = output.clone()
+            if block in held:
+                changed[:, num_prefix:, held[block]] = torch.from_numpy(means[block][held[block]]).float()
+            return changed
+
+        return hook
+
+    assert len({id(site.module) for site in sites}) == len(sites)
+    handles = [site.module.register_forward_hook(overwrite(site.block)) for site in sites]
+    total = 0.0
+    for text in sample.texts:
+        prompt = loaded.encoder.encode(sample.prompt)
+        own = loaded.encoder.tokenizer(text, add_special_tokens=False).input_ids
+        with torch.no_grad():
+            logprobs = loaded.model(torch.tensor([prompt + own])).logits[0].double().log_softmax(-1)
+        total += math.exp(sum(float(logprobs[len(prompt) - 1 + place, token]) for place, token in enumerate(own)))
+    for handle in handles:
+        handle.remove()
+    return math.log(total)
+
+
+def test_every_condition_is_what_it_says(loaded: LoadedModel) -> None:
+    random = np.random.default_rng(0)
+    sites = find_sites(loaded.model)
+    means = {site.block: random.standard_normal(site.num_neurons) for site in sites}
+    conditions = [
+        {block: np.sort(random.choice(256, size=20, replace=False)) for block in blocks}
+        for blocks in ([2, 3], [2, 3], [1, 5])
+    ]
+    samples = [
+        GoldSample("1", "direct", 'qaa:"kade"→qaf:', ('"tumi"', '"so"')),
+        GoldSample("1", "via qad", 'qaa:"kade"→qad:"a"→qaf:', ('"tumi"', '"so"')),
+        GoldSample("2", "direct", 'qaa:"na"→qaf:', ('"mirelo"',)),
+    ]
+    sets = AblationSets(conditions[0], tuple(conditions[1:]), means)
+    for batch_tokens in (1, 4096):
+        found = collect_ablation(loaded, sets, samples, make_trainer, batch_tokens=batch_tokens)
+        assert set(found) == {(sample.item, sample.route) for sample in samples}
+        for sample in samples:
+            expected = [by_hand(loaded, sample, held, means) for held in ({}, *conditions)]
+            assert found[sample.item, sample.route] == pytest.approx(expected, abs=1e-3)
+    assert num_hooks(loaded.model) == 0
