@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lightning.pytorch import Callback, Trainer
 
 from bridgex.config.settings import Settings
-from bridgex.data import sentences, sources
+from bridgex.data import parallel, sentences, sources, typology
 from bridgex.errors import UserError
 from bridgex.evaluation.answers import normalise_word
 from bridgex.evaluation.scores import item_scores
@@ -25,16 +25,31 @@ from bridgex.lit.confidence import collect_confidence
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.probe import collect_probe_matrix, collect_profiles
+from bridgex.lit.probe_data import TokenBudget, plain_ids
+from bridgex.lit.states import collect_states
 from bridgex.records.cache import ProfileCache
 from bridgex.records.schema import Prediction
 from bridgex.records.store import RunFolder
-from bridgex.select.evidence import Evidence, Floats, LanguageProfile, ProbeActivations, RouteScores
+from bridgex.select.evidence import (
+    Block,
+    Evidence,
+    Floats,
+    LanguageProfile,
+    ProbeActivations,
+    RouteScores,
+    SentenceVectors,
+    States,
+)
+from bridgex.select.neurons import middle_blocks
+from bridgex.select.strategies.base import MissingEvidence
 
 MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 # What an unbiased HSIC can be computed from.
 _MIN_WORDS = 4
 # Fewer rightly translated words than this say nothing of how neurons go together.
 _MIN_CORRECT_WORDS = 30
+# Sentences that stand for a language where it is asked which other one's are the same.
+_NUM_SENTENCES = 200
 
 
 class Gatherer:
@@ -73,6 +88,14 @@ class Gatherer:
         codes = (pair.source, pair.target, *candidates)
         profiles = cache(lambda: self._profiles(codes))
         words = cache(self._probe_items)
+        sentences_of = cache(lambda: self._parallel(codes))
+        known: dict[str, Floats] = {}
+
+        def confidence(routes: Sequence[str]) -> Mapping[str, Floats]:
+            if missing := [route for route in routes if route not in known]:
+                known.update(self._confidence(words(), missing))
+            return {route: known[route] for route in routes}
+
         return Evidence(
             pair=pair,
             candidates=tuple(candidates),
@@ -81,7 +104,11 @@ class Gatherer:
             profile=lambda code: profiles()[code],
             probe=lambda neurons: self._probe(words(), neurons),
             dictionary=self._dictionary,
-            confidence=cache(lambda: self._confidence(words(), candidates)),
+            probe_pairs=lambda: [(item.text, item.gold[0]) for item in words()],
+            confidence=confidence,
+            states=self._states,
+            sentence_vectors=lambda code: self._sentence_vectors(sentences_of(), code),
+            distances=_distances,
             route_scores=cache(route_scores),
         )
 
@@ -173,7 +200,7 @@ class Gatherer:
         )
         return ProbeActivations(matrix.values, matrix.num_tokens)
 
-    def _confidence(self, items: Sequence[Item], candidates: Sequence[str]) -> Mapping[str, Floats]:
+    def _confidence(self, items: Sequence[Item], routes: Sequence[str]) -> Mapping[str, Floats]:
         source, target = self._languages()
         return collect_confidence(
             self._loaded,
@@ -181,10 +208,48 @@ class Gatherer:
             items,
             source,
             target,
-            [language(code) for code in candidates],
+            [None if route == DIRECT else language(route) for route in routes],
             self._make_trainer,
             batch_tokens=self._settings.engine.batch_tokens,
         )
+
+    def _states(self, prompts: Sequence[str], block: Block) -> States:
+        found = collect_states(
+            self._loaded,
+            [self._loaded.encoder.encode(prompt) for prompt in prompts],
+            self._make_trainer,
+            blocks=[block],
+            pooling="last",
+            batch_tokens=TokenBudget(self._settings.probe.batch_tokens, self._loaded.model.device).tokens,
+        )
+        states: States = found[0]
+        return states
+
+    def _parallel(self, codes: Sequence[str]) -> parallel.ParallelText:
+        try:
+            found = parallel.parallel_text(self._settings, codes, _NUM_SENTENCES, self._settings.seed)
+        except UserError as error:
+            raise MissingEvidence(str(error)) from None
+        self._run.detail(f"{len(found.texts[codes[0]])} parallel sentences of {found.origin}")
+        return found
+
+    def _sentence_vectors(self, text: parallel.ParallelText, code: str) -> SentenceVectors:
+        config: Any = self._loaded.model.config
+        num_blocks = (config.get_text_config() if hasattr(config, "get_text_config") else config).num_hidden_layers
+        blocks = middle_blocks(num_blocks, self._settings.probe.depth)
+        if not blocks:
+            low, high = self._settings.probe.depth
+            raise MissingEvidence(f"probe.depth=[{low:g},{high:g}] holds no block of {num_blocks}. Widen it")
+        found = collect_states(
+            self._loaded,
+            [plain_ids(self._loaded, sentence) for sentence in text.texts[code]],
+            self._make_trainer,
+            blocks=blocks,
+            pooling="mean",
+            batch_tokens=TokenBudget(self._settings.probe.batch_tokens, self._loaded.model.device).tokens,
+            note=self._run.detail,
+        )
+        return SentenceVectors(found, blocks, text.origin)
 
     def _dictionary(self, source: str, target: str) -> Mapping[str, tuple[str, ...]] | None:
         found = sources.known_dictionary(self._settings, Pair(source, target), "train")
@@ -202,6 +267,13 @@ class Gatherer:
     def _task(self) -> Task:
         """Word translation with the probe's own prompt, whatever the run's task is."""
         return WordTranslation(name="probe", prompt=self._settings.probe.prompt, chain=self._settings.probe.chain)
+
+
+def _distances(legs: Sequence[typology.Leg]) -> typology.Distances:
+    try:
+        return typology.distances(legs)
+    except UserError as error:
+        raise MissingEvidence(str(error)) from None
 
 
 def route_scores(items: Items, predictions: Sequence[Prediction]) -> RouteScores:

@@ -13,12 +13,14 @@ from lightning.pytorch import seed_everything
 
 from bridgex.config.settings import ModelSettings, Settings, TrainSettings
 from bridgex.errors import UserError
+from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.preview import preview
 from bridgex.evaluation.scores import summarise
-from bridgex.evaluation.tasks.base import Items, Task, route_name
+from bridgex.evaluation.tasks.base import DIRECT, Items, Task, route_name
 from bridgex.extract.loading import LoadedModel, load_encoder, load_model, model_fingerprint, model_folder
 from bridgex.gathering import Gatherer, route_scores
-from bridgex.languages import language
+from bridgex.languages import Language, language
+from bridgex.lit.ablation import GoldSample, collect_ablation
 from bridgex.lit.callbacks import RecordPredictions
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
@@ -27,9 +29,11 @@ from bridgex.lit.trainer import make_trainer
 from bridgex.records.files import write_json
 from bridgex.records.measures import measure_rows, write_measures
 from bridgex.records.predictions import merge_predictions, read_predictions
-from bridgex.records.schema import Metrics, Prediction, Preview, Ranking
+from bridgex.records.schema import Ablation, Metrics, Prediction, Preview, Ranking
 from bridgex.records.store import RunFolder, check_folder, read_metrics, read_status
-from bridgex.select.strategies.base import MissingEvidence, Strategy
+from bridgex.select.ablation import AblationSets, ablation_sets
+from bridgex.select.evidence import Evidence
+from bridgex.select.strategies.base import MissingEvidence, Strategy, chose_direct
 
 
 def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Metrics:
@@ -52,7 +56,9 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
     with RunFolder.open(folder, config) as run:
         items = task.items(settings, candidates)
         stage = Stage(settings, run, task, items, _load(settings, run, items))
-        ranking = _rank(stage, strategy, candidates)
+        evidence = _evidence(stage, candidates)
+        ranking = _rank(stage, strategy, evidence)
+        sets = _ablation_sets(stage, strategy, evidence, ranking.chosen)
         bridges = candidates if strategy.evaluates_all else [code for code in [ranking.chosen] if code is not None]
         predictions = _ask(stage, [None, *bridges])
         metrics = summarise(
@@ -63,10 +69,14 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
             predictions,
             chosen=ranking.chosen,
             chosen_by=ranking.chosen_by,
+            chose_direct=ranking.chose_direct,
             uses_labels=strategy.uses_labels,
             candidates=candidates,
             seed=settings.seed,
         )
+        if sets is not None and ranking.chosen is not None:
+            ablation = _ablate(stage, sets, language(ranking.chosen), predictions)
+            metrics = metrics.model_copy(update={"ablation": ablation})
         run.finish(metrics)
         return metrics
 
@@ -81,7 +91,8 @@ def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking
     candidates = strategy.candidates_of(settings.pair.pair)
     with RunFolder.open(folder, config) as run:
         items = task.items(settings, candidates)
-        ranking = _rank(Stage(settings, run, task, items, _load(settings, run, items)), strategy, candidates)
+        stage = Stage(settings, run, task, items, _load(settings, run, items))
+        ranking = _rank(stage, strategy, _evidence(stage, candidates))
         run.set(state="done")
         return ranking
 
@@ -138,13 +149,17 @@ def _loaded(settings: ModelSettings, where: Path, fingerprint: str) -> LoadedMod
     return load_model(settings, where)
 
 
-def _rank(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Ranking:
-    """Ranks the candidates and records every strategy's scores."""
+def _evidence(stage: Stage, candidates: Sequence[str]) -> Evidence:
     settings = stage.settings
     gatherer = Gatherer(
         settings, stage.run, stage.loaded, stage.items, lambda more: make_trainer(settings, more), _cache(settings)
     )
-    evidence = gatherer.evidence(candidates, lambda: route_scores(stage.items, _ask(stage, [None, *candidates])))
+    return gatherer.evidence(candidates, lambda: route_scores(stage.items, _ask(stage, [None, *candidates])))
+
+
+def _rank(stage: Stage, strategy: Strategy, evidence: Evidence) -> Ranking:
+    """Ranks the candidates and records every strategy's scores."""
+    settings = stage.settings
     start = time.perf_counter()
     try:
         rankings = strategy.rank_all(evidence)
@@ -157,12 +172,17 @@ def _rank(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Rankin
     chosen, chosen_by = strategy.choose(rankings)
     pair = settings.pair
     ranking = Ranking(
-        pair=pair.name, candidates=list(candidates), chosen=chosen, chosen_by=chosen_by, strategies=rankings
+        pair=pair.name,
+        candidates=list(evidence.candidates),
+        chosen=chosen,
+        chosen_by=chosen_by,
+        chose_direct=chosen_by is not None and chose_direct(rankings[chosen_by]),
+        strategies=rankings,
     )
     write_json(stage.run.folder / "ranking.json", ranking)
-    rows = measure_rows(
-        rankings, stage.loaded.name, pair.source, pair.target, {"hsic": strategy.hsic.estimator}, settings.seed
-    )
+    own = strategy.hsic.estimator
+    estimators = {"hsic": own, "hsic_or_direct": own, "convergence": "unbiased"}
+    rows = measure_rows(rankings, stage.loaded.name, pair.source, pair.target, estimators, settings.seed)
     write_measures(stage.run.folder, rows)
     return ranking
 
@@ -183,6 +203,53 @@ def _ask(stage: Stage, bridges: Sequence[str | None]) -> list[Prediction]:
         run.set(device=str(trainer.strategy.root_device))
         trainer.predict(module, datamodule=data, return_predictions=False)
     return merge_predictions(run.folder, order)
+
+
+def _ablation_sets(stage: Stage, strategy: Strategy, evidence: Evidence, chosen: str | None) -> AblationSets | None:
+    """The neurons to hold, found before anything is asked; None: none are wanted, or no bridge was chosen."""
+    which = stage.task.ablate
+    if which is None:
+        return None
+    if chosen is None:
+        stage.run.note(f"task.ablate={which}: no bridge was chosen, so there are no two routes to compare")
+        return None
+    try:
+        return ablation_sets(evidence, chosen, which, strategy.neurons)
+    except MissingEvidence as reason:
+        raise UserError(str(reason)) from None
+
+
+def _ablate(stage: Stage, sets: AblationSets, bridge: Language, predictions: Sequence[Prediction]) -> Ablation | None:
+    """Weighs the right answers of both routes, with the bridge texts on record, while neurons are held."""
+    settings, task = stage.settings, stage.task
+    source, target = language(settings.pair.source), language(settings.pair.target)
+    route = route_name(bridge)
+    by_id = {item.id: item for item in stage.items.items}
+    samples = []
+    for prediction in predictions:
+        if prediction.route in (DIRECT, route):
+            item, through = by_id[prediction.id], bridge if prediction.route == route else None
+            prompt = last_prompt(task.dialogue(item, source, target, through), prediction)
+            if prompt is not None:
+                samples.append(GoldSample(item.id, prediction.route, prompt, task.gold_texts(item)))
+    if not any(sample.route == route for sample in samples):
+        stage.run.note(f"task.ablate={task.ablate}: the model gave no bridge text, so there is no route to compare")
+        return None
+    logprobs = collect_ablation(
+        stage.loaded,
+        sets,
+        samples,
+        lambda more: make_trainer(settings, more),
+        batch_tokens=settings.engine.batch_tokens,
+    )
+    return summarise_ablation(
+        logprobs,
+        stage.items.items,
+        route,
+        ablated=str(task.ablate),
+        num_neurons=sets.num_neurons,
+        seed=settings.seed,
+    )
 
 
 def _cache(settings: Settings) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 from bridgex.config import settings
 from bridgex.data import sentences, sources
 from bridgex.errors import UserError
+from bridgex.evaluation.tasks.base import Task
 from bridgex.extract import hub
 from bridgex.records.files import place_problem
 from bridgex.select.strategies.base import Strategy
@@ -26,13 +27,24 @@ def agree(config: Mapping[str, Any]) -> None:
     cache = place_problem(Path(found.cache.dir).expanduser().absolute())
     if cache is not None:
         problems.append(f"cache.dir={found.cache.dir}: {cache}. Give another folder")
-    strategy = found.bridge.build(Strategy)
+    strategy, task = found.bridge.build(Strategy), found.task.build(Task)
     problems += strategy.problems(found.pair.pair)
+    problems += _ablation_problems(task, strategy.name)
     if not mismatch and not any(line.startswith("data.") for line in problems):
         problems += sources.problems(found, ("test", "train") if strategy.reads_words else ("test",))
-    if not problems and strategy.reads_profiles:
+    if not problems and (strategy.reads_profiles or task.ablate is not None):
         pair = found.pair.pair
         problems += sentences.problems(found, [pair.source, pair.target, *strategy.candidates_of(pair)])
     problems += hub.problems(found.model)
     if problems:
         raise UserError(*problems)
+
+
+def _ablation_problems(task: Task, strategy: str) -> list[str]:
+    if task.ablate is None:
+        return []
+    if strategy == "none":
+        return [f"task.ablate={task.ablate}: compares two routes, and bridge=none has one. Choose a bridge, e.g. hsic"]
+    if type(task).gold_texts is Task.gold_texts:
+        return [f"task.ablate={task.ablate}: task={task.name} has no answers to weigh. Use task=bli, or leave it out"]
+    return []

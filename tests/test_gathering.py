@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch import Callback, Trainer
 
 import bridgex.gathering as gathering
@@ -21,9 +23,10 @@ from bridgex.gathering import Gatherer
 from bridgex.records.schema import Prediction
 from bridgex.records.store import RunFolder
 from bridgex.select.evidence import Evidence
-from bridgex.select.strategies.base import LABEL_FREE, Strategy
+from bridgex.select.strategies.base import LABEL_FREE, MissingEvidence, Strategy
 from bridgex.select.strategies.compare import Compare
 from bridgex.select.strategies.simple import Fixed, Random
+from bridgex.select.strategies.typology import Typology
 
 pytestmark = [
     # Reading is the work here; workers that only cut lists of ids would add to it.
@@ -138,7 +141,7 @@ def asked_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> Words:
     blocks = run.loaded.model.config.num_hidden_layers
     evidence = run.evidence(["qad"] if run.settings.model.kind == "toy" else ["fr"])
     evidence.probe([np.array([0, 3])] * blocks)
-    evidence.confidence()
+    evidence.confidence(evidence.candidates)
     return found
 
 
@@ -217,7 +220,7 @@ def test_the_limit_takes_the_first_words(begin: Begin, tmp_path: Path, monkeypat
 def test_too_few_words_are_refused(begin: Begin, tmp_path: Path) -> None:
     run = begin("model=random", "pair=de-en", root=str(world(tmp_path / "data", num_words=3)))
     with pytest.raises(UserError, match=r"pair de-en: 3 probe words that are not evaluated, and .* at least 4\. Give"):
-        run.evidence(["fr"]).confidence()
+        run.evidence(["fr"]).confidence(["fr"])
 
 
 def test_words_that_the_model_knows_are_found_with_labels_and_said_so(
@@ -244,7 +247,7 @@ def test_fewer_than_thirty_known_words_stop_with_the_count(begin: Begin) -> None
     with pytest.raises(
         UserError, match=r"probe\.filter=correct: the model translates (20|1\d) of 20 .* and 30 are needed"
     ):
-        run.evidence(["qag"]).confidence()
+        run.evidence(["qag"]).confidence(["qag"])
 
 
 def test_a_reader_is_told_where_profiles_come_from(begin: Begin, tmp_path: Path) -> None:
@@ -290,7 +293,7 @@ def test_a_reader_is_told_of_text_left_out_and_of_joined_lists(begin: Begin, tmp
 def test_a_whole_comparison_reads_each_thing_once(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begin("pair=qaa-qaf", "probe.limit=24")
     calls: list[str] = []
-    for name in ("collect_profiles", "collect_probe_matrix", "collect_confidence"):
+    for name in ("collect_profiles", "collect_probe_matrix", "collect_confidence", "collect_states"):
         real = getattr(gathering, name)
         monkeypatch.setattr(
             gathering, name, lambda *given, name=name, real=real, **more: (calls.append(name), real(*given, **more))[1]
@@ -305,11 +308,83 @@ def test_a_whole_comparison_reads_each_thing_once(begin: Begin, monkeypatch: pyt
     found = Compare(name="compare", hsic={"bootstrap": 10}).rank_all(run.evidence(["qad", "qag"], scores))
     assert list(found) == [*LABEL_FREE, "oracle"]
     assert [ranking.missing for ranking in found.values()] == [None] * len(found)
-    assert sorted(calls) == ["collect_confidence", "collect_probe_matrix", "collect_profiles"]
+    # Confidence once for the candidates, once more for going directly; states for convergence, and of each language.
+    assert sorted(calls) == [
+        *["collect_confidence"] * 2, "collect_probe_matrix", "collect_profiles", *["collect_states"] * 5,
+    ]  # fmt: skip
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("strategy", [Fixed(name="fixed", language="qad"), Random(name="random")])
+def test_confidence_is_asked_once_a_route(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin("pair=qaa-qaf", "probe.limit=8")
+    asked: list[list[str]] = []
+    real = gathering.collect_confidence
+
+    def confidence(*given: Any, **more: Any) -> Any:
+        asked.append([bridge.code if bridge is not None else "direct" for bridge in given[5]])
+        return real(*given, **more)
+
+    monkeypatch.setattr(gathering, "collect_confidence", confidence)
+    evidence = run.evidence(["qad", "qag"])
+    first = evidence.confidence(["direct", "qag"])
+    assert list(first) == ["direct", "qag"]
+    assert all(values.shape == (8,) for values in first.values())
+    both = evidence.confidence(["qad", "qag"])
+    assert both["qag"] is first["qag"]
+    assert asked == [["direct", "qag"], ["qad"]]
+
+
+def test_probe_pairs_are_the_probe_words_with_their_first_translation(begin: Begin, tmp_path: Path) -> None:
+    root = world(tmp_path / "data")
+    put(root, {"muse/de-en.0-5000.txt": "d0 e0\nd1 e1\nd1 other\nd2 e2\nd3 e3\nd100 e100\nd4 e1\n"})
+    evidence = begin("model=random", "pair=de-en", root=str(root)).evidence(["fr"])
+    assert evidence.probe_pairs() == [("d0", "e0"), ("d1", "e1"), ("d2", "e2"), ("d3", "e3"), ("d4", "e1")]
+
+
+def test_states_are_those_of_the_last_token_of_prompts_as_they_are_evaluated(begin: Begin) -> None:
+    run = begin("pair=qaa-qaf")
+    prompts = ['qaa:"bula"→qad:"', 'qaf:"lydi kofa"→qad:"']
+    found = run.evidence(["qad"]).states(prompts, "last")
+    for row, prompt in zip(found, prompts, strict=True):
+        with torch.inference_mode():
+            ids = torch.tensor([run.loaded.encoder.encode(prompt)])
+            own = run.loaded.model.base_model(ids).last_hidden_state[0, -1]
+        np.testing.assert_allclose(row, own.numpy(), rtol=0, atol=1e-5)
+
+
+def test_sentences_are_the_same_lines_in_the_middle_blocks(begin: Begin) -> None:
+    run = begin("pair=qaa-qaf", "probe.depth=[0.3,0.75]")
+    evidence = run.evidence(["qad"])
+    found = evidence.sentence_vectors("qaf")
+    assert (found.values.shape[:2], found.blocks, found.origin) == ((3, 200), (2, 3, 4), "ntrex")
+    assert "200 parallel sentences of ntrex" in run.folder.status.details
+    text = gathering.parallel.parallel_text(run.settings, ["qaa", "qaf", "qad"], 200, 0).texts["qaf"][7]
+    with torch.inference_mode():
+        ids = torch.tensor([gathering.plain_ids(run.loaded, text)])
+        hidden = run.loaded.model.base_model(ids, output_hidden_states=True).hidden_states[3]
+    own = hidden[0, len(run.loaded.encoder.prefix) :].mean(dim=0)
+    np.testing.assert_allclose(found.values[1, 7], own.numpy(), rtol=0, atol=1e-5)
+
+
+def test_what_is_not_there_is_missing_with_its_reason(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = world(tmp_path / "data")
+    (root / "ntrex" / "fra" / "test.jsonl").unlink()
+    evidence = begin("model=random", "pair=de-en", root=str(root)).evidence(["fr"])
+    with pytest.raises(MissingEvidence, match="no parallel sentences of de, en, fr: ntrex lacks fr"):
+        evidence.sentence_vectors("de")
+    monkeypatch.setitem(sys.modules, "urielplus", None)
+    with pytest.raises(MissingEvidence, match="pip install urielplus"):
+        evidence.distances([("de", "fr")])
+    narrow = begin("pair=qaa-qaf", "probe.depth=[0,0.05]").evidence(["qad"])
+    with pytest.raises(MissingEvidence, match=r"probe\.depth=\[0,0\.05\] holds no block of 5"):
+        narrow.sentence_vectors("qaa")
+
+
+@pytest.mark.parametrize(
+    "strategy", [Fixed(name="fixed", language="qad"), Random(name="random"), Typology(name="typology")]
+)
 def test_what_needs_no_model_runs_none(begin: Begin, strategy: Strategy) -> None:
     run = begin("pair=qaa-qaf")
     assert strategy.rank(run.evidence(["qad"])).scores["qad"].rank == 1

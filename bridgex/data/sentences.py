@@ -55,13 +55,13 @@ def profile_text(settings: Settings, code: str) -> Sentences:
     if own is not None:
         path = Path(own).expanduser().resolve()
         found = _sentences(code, [line.strip() for line in _text_of(path).split("\n")], path.name)
-        if _is_zawgyi(found.texts):
+        if is_zawgyi(found.texts):
             raise UserError(f"data.text.{code}={own}: is in Zawgyi, not in Unicode. Convert the file")
         return found
     root, notes = data_root(settings), list[str]()
-    for path, columns in _parallel_files(root, code) if root is not None else ():
-        found = _sentences(code, _column(path, columns), f"{path.parent.parent.name}/{path.parent.name}", notes)
-        if not _is_zawgyi(found.texts):
+    for path, columns in parallel_files(root, code) if root is not None else ():
+        found = _sentences(code, column_of(path, columns), f"{path.parent.parent.name}/{path.parent.name}", notes)
+        if not is_zawgyi(found.texts):
             return found
         notes.append(f"{found.origin} was left out: it is in Zawgyi, not in Unicode")
     words = _training_words(settings, code)
@@ -77,7 +77,7 @@ def problems(settings: Settings, codes: Iterable[str]) -> list[str]:
         _no_text(code, ())
         for code in codes
         if code not in settings.data.text
-        and (root is None or next(_parallel_files(root, code), None) is None)
+        and (root is None or next(parallel_files(root, code), None) is None)
         and not any(has_list(settings, pair, "train") for pair in _pairs_with(settings, code))
     ]
 
@@ -113,7 +113,7 @@ def _sentences(code: str, texts: Iterable[object], origin: str, notes: Iterable[
     return Sentences(code, kept, digest, origin, tuple(notes))
 
 
-def _parallel_files(root: Path, code: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
+def parallel_files(root: Path, code: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """The first file of each data set that has the language, with the columns that may hold its text."""
     for name, columns in _PARALLEL.items():
         folder = root / name / (language(code).code_for(name) or "no such code")
@@ -122,13 +122,13 @@ def _parallel_files(root: Path, code: str) -> Iterator[tuple[Path, tuple[str, ..
             yield files[0], columns
 
 
-def _is_zawgyi(texts: Iterable[str]) -> bool:
+def is_zawgyi(texts: Iterable[str]) -> bool:
     """Whether Burmese text is in Zawgyi: nearly all lines of such a file show its sign, no line of any other does."""
     found = [_ZAWGYI.search(text) is not None for text in texts]
     return sum(found) > _ZAWGYI_SHARE * len(found)
 
 
-def _column(path: Path, columns: tuple[str, ...]) -> list[object]:
+def column_of(path: Path, columns: tuple[str, ...]) -> list[object]:
     """The first of these columns that a jsonl or parquet file has."""
     wanted = " or ".join(map(repr, columns))
     try:

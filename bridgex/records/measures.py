@@ -11,7 +11,11 @@ from bridgex.records.schema import MeasureRow, StrategyRecord
 
 # Strategies that read activations, and of those the site and how tokens become one number; the others read words,
 # answers or nothing.
-_READ: Mapping[str, tuple[str, str]] = dict.fromkeys(("hsic", "overlap", "cosine"), ("mlp_act", "mean"))
+_READ: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("hsic", "hsic_or_direct", "overlap", "cosine"), ("mlp_act", "mean")),
+    "convergence": ("hidden", "last"),
+    "alignment": ("hidden", "mean"),
+}
 _UNREAD = ("none", "none")
 
 

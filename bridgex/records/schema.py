@@ -85,6 +85,45 @@ class OracleScore(Record):
     score: float = Field(description="out of fold")
     regret: float | None = Field(description="oracle - chosen, never clipped; null: nothing was chosen without labels")
     regret_with_direct: float | None = Field(description="the same with direct among the oracle's choices")
+    score_with_direct: float | None = Field(
+        None, description="the oracle's score out of fold with direct among its choices"
+    )
+
+
+class Tested(Record):
+    """A mean over items with its test."""
+
+    mean: float
+    ci95: tuple[float, float] = Field(description="95 % bootstrap interval, groups resampled whole")
+    p: float = Field(description="two-sided paired approximate randomisation over items")
+
+
+class AblatedRoute(Record):
+    """What a route loses when neurons are held at their means."""
+
+    logprob: float = Field(description="mean log-probability of a right answer, nothing held, nats")
+    loss: Tested = Field(description="what holding the chosen neurons takes off it, nats")
+    random_loss: float = Field(description="what random sets take off it, mean over sets")
+
+
+class Ablation(Record):
+    """Does the bridge route need the neurons more than the direct one, and more than other neurons?"""
+
+    ablated: str = Field(description="overlap, bridge or both")
+    bridge: str = Field(description="the chosen bridge")
+    n: int = Field(description="items with a last question on both routes")
+    num_left_out: int = Field(description="items without one: the model gave no bridge text")
+    num_neurons: int = Field(description="neurons held")
+    num_random_sets: int = Field(
+        description="random sets of as many neurons, matched by block on activation share and mean"
+    )
+    routes: dict[str, AblatedRoute] = Field(description="direct and the chosen bridge's")
+    difference: Tested = Field(description="loss via the bridge - loss directly, the same items")
+    above_random: Tested = Field(description="the same less its mean over the random sets")
+    p_random_sets: float = Field(
+        description="(1 + random sets whose difference is at least as large) / (1 + random sets)"
+    )
+    verdict: str
 
 
 class Metrics(Record):
@@ -100,10 +139,12 @@ class Metrics(Record):
     routes: dict[str, RouteScore]
     chosen: str | None = Field(None, description="the chosen bridge language; null: none was chosen")
     chosen_by: str | None = Field(None, description="the strategy that chose it")
+    chose_direct: bool = Field(False, description="whether that strategy chose to go directly, through no bridge")
     paired: Paired | None = Field(
         None, description="direct against the chosen bridge on the same items; null: no bridge"
     )
     oracle: OracleScore | None = Field(None, description="null: not every candidate was evaluated")
+    ablation: Ablation | None = Field(None, description="null: task.ablate was not asked for, or no bridge was chosen")
 
 
 class CandidateRecord(Record):
@@ -114,12 +155,33 @@ class CandidateRecord(Record):
     ci95: tuple[float, float] | None = Field(None, description="95 % interval of score over source words; null: none")
     rank: int = Field(description="1 is best; ties are broken by the candidates' order")
     p_rank1: float | None = Field(None, description="share of replicates in which it is best")
+    influence_ci95: tuple[float, float] | None = Field(
+        None, description="95 % interval of score over source words from influence functions, without resampling"
+    )
     p_any_dependence: float | None = Field(
         None, description="share of shifts that score as high: any dependence at all"
     )
+    p_any_dependence_corrected: float | None = Field(None, description="Holm's, over the candidates")
+    random_neurons: float | None = Field(
+        None, description="mean score of random neurons that answer as often, self-matches left out"
+    )
+    p_neuron_null: float | None = Field(
+        None, description="how often random neurons of the same blocks that answer as often score as high"
+    )
+    p_neuron_null_corrected: float | None = Field(None, description="Holm's, over the candidates")
     smaller_leg: float | None = Field(None, description="the smaller of source-bridge and bridge-target")
     block_scores: dict[int, float] | None = Field(None, description="raw score by block")
     self_matches: float | None = Field(None, description="share of overlap neurons that are this candidate's too")
+
+
+class AgainstDirect(Record):
+    """A strategy's first choice against going directly, by what can be seen without labels."""
+
+    bridge: str = Field(description="the first-ranked candidate")
+    gain: float = Field(description="via it - direct: mean log-probability a token over the probe words, nats")
+    ci95: tuple[float, float] = Field(description="its 95 % bootstrap interval, the same words for both")
+    margin: float = Field(description="bridge.margin: what the interval's lower end must exceed for the bridge")
+    chose_direct: bool = Field(description="whether it does not")
 
 
 class StrategyRecord(Record):
@@ -131,7 +193,14 @@ class StrategyRecord(Record):
     set_sizes: dict[str, dict[int, int]] = Field(default_factory=dict, description="neurons by set and block")
     margin: float | None = Field(None, description="best score less the runner-up's")
     margin_ci95: tuple[float, float] | None = Field(None, description="its 95 % interval over source words")
-    num_samples: int | None = Field(None, description="words or items behind the scores; null: made from text")
+    num_samples: int | None = Field(
+        None, description="words, sentences or items behind the scores; null: made from profiles, word lists, distances"
+    )
+    origin: str | None = Field(None, description="what it looked at: data set, package and version, block")
+    uses_dictionary: bool = Field(
+        False, description="whether it looked at translations of the probe words; evaluated items are none of them"
+    )
+    against_direct: AgainstDirect | None = Field(None, description="strategies that may choose to go directly")
     seconds: float = Field(0.0, description="wall time, gathering of evidence included")
     missing: str | None = Field(None, description="why there is no ranking")
 
@@ -143,6 +212,7 @@ class Ranking(Record):
     candidates: list[str]
     chosen: str | None
     chosen_by: str | None
+    chose_direct: bool = Field(False, description="whether that strategy chose to go directly, through no bridge")
     strategies: dict[str, StrategyRecord]
 
 

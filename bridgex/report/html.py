@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridgex.errors import UserError
 from bridgex.records.files import write_text
-from bridgex.report import answers_part, ranking_part
+from bridgex.report import ablation_part, answers_part, ranking_part
 from bridgex.report.markup import Html, Section, document, exact, join, section, tag
 from bridgex.report.run_files import RunFiles, english, read_run
 from bridgex.report.sweep_page import sweep_page
@@ -84,6 +84,7 @@ def run_page(run: RunFiles) -> str:
         ranking_part.ranking(run),
         ranking_part.blocks(run),
         ranking_part.neurons(run),
+        ablation_part.ablation(run),
         answers_part.errors(run),
         answers_part.samples(run),
         _about(run),

@@ -36,6 +36,7 @@ class Compared:
         oracle: score of the candidate that the other half of the items chose.
         via: score by candidate.
         rankings: by strategy.
+        oracle_with_direct: as `oracle`, with going directly among its choices; None: not on record.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Compared:
     oracle: float
     via: Mapping[str, float]
     rankings: Mapping[str, StrategyRecord]
+    oracle_with_direct: float | None = None
 
     @classmethod
     def of(cls, ranking: Ranking | None, metrics: Metrics | None) -> Compared | None:
@@ -55,7 +57,8 @@ class Compared:
             return None
         source, _, target = metrics.pair.partition("-")
         via = {code: routes[f"via {code}"] for code in ranking.candidates}
-        return cls(source, target, routes[DIRECT], metrics.oracle.score, via, ranking.strategies)
+        oracle = metrics.oracle
+        return cls(source, target, routes[DIRECT], oracle.score, via, ranking.strategies, oracle.score_with_direct)
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,12 @@ class LeagueRow:
     Attributes:
         strategy: its name, or one of `REFERENCES`.
         num_pairs: pairs that it ranked.
-        score: through its first choice; `random`: expected, over all candidates.
+        score: through its first choice, or directly where it chose that; `random`: expected, over all candidates.
         gain: that less the direct score.
         regret: oracle's out-of-fold score less that, never clipped.
-        top1: share of pairs whose best candidate it puts first, ties of best counting; None for direct and oracle.
+        regret_with_direct: the same against an oracle that may also go directly; None: not on record.
+        top1: share of pairs whose best candidate it puts first, ties of best counting, whether or not it then goes
+            through it; None for direct and oracle.
         chance_top1: the same for a random choice on the same pairs.
         spearman: with the candidates' scores, over pairs whose candidates differ; None where there is none.
     """
@@ -93,6 +98,7 @@ class LeagueRow:
     score: Mean
     gain: Mean
     regret: Mean
+    regret_with_direct: Mean | None
     top1: Mean | None
     chance_top1: float
     spearman: Mean | None
@@ -132,6 +138,7 @@ def _row(name: str, cells: Sequence[Compared], seed: int) -> LeagueRow | None:
     scores = _scores(cells, name)
     direct = np.array([cell.direct for cell in cells])
     oracle = np.array([cell.oracle for cell in cells])
+    with_direct = np.array([np.nan if (best := cell.oracle_with_direct) is None else best for cell in cells])
     chance = np.array([_chance_top1(cell) for cell in cells])
     score = _mean(cells, scores, seed)
     gain, regret = _mean(cells, scores - direct, seed), _mean(cells, oracle - scores, seed)
@@ -143,6 +150,7 @@ def _row(name: str, cells: Sequence[Compared], seed: int) -> LeagueRow | None:
         score=score,
         gain=gain,
         regret=regret,
+        regret_with_direct=_mean(cells, with_direct - scores, seed),
         top1=_mean(cells, np.array([_top1(cell, name) for cell in cells]), seed),
         chance_top1=float(chance[~np.isnan(scores)].mean()),
         spearman=_mean(cells, np.array([_spearman(cell, name) for cell in cells]), seed),
@@ -150,15 +158,28 @@ def _row(name: str, cells: Sequence[Compared], seed: int) -> LeagueRow | None:
 
 
 def _scores(cells: Sequence[Compared], name: str) -> Floats:
-    """Score of each cell through the strategy's first choice, nan where it did not rank."""
+    """Score of each cell through the strategy's choice, a bridge or direct; nan where it did not rank."""
     if name == DIRECT:
         return np.array([cell.direct for cell in cells])
     if name == ORACLE:
         return np.array([cell.oracle for cell in cells])
     if name == RANDOM:  # its expectation, not the one draw on record: a floor should not be luck
         return np.array([np.mean(list(cell.via.values())) for cell in cells])
-    choices = [first_choice(cell.rankings.get(name)) for cell in cells]
-    return np.array([cell.via[code] if code is not None else np.nan for cell, code in zip(cells, choices, strict=True)])
+    found = [chosen_score(cell.rankings.get(name), cell.via, cell.direct) for cell in cells]
+    return np.array([np.nan if score is None else score for score in found])
+
+
+def chosen_score(ranking: StrategyRecord | None, via: Mapping[str, float], direct: float | None) -> float | None:
+    """Score through a strategy's choice, a bridge or direct; None where it did not rank or that was not evaluated."""
+    if goes_directly(ranking):
+        return direct
+    code = first_choice(ranking)
+    return None if code is None else via.get(code)
+
+
+def goes_directly(ranking: StrategyRecord | None) -> bool:
+    """Whether a strategy ranked the candidates and then chose to go directly."""
+    return ranking is not None and ranking.against_direct is not None and ranking.against_direct.chose_direct
 
 
 def first_choice(ranking: StrategyRecord | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bridgex.records.schema import CandidateRecord, Ranking, StrategyRecord
 from bridgex.report.charts import Dot, dots
-from bridgex.report.league import first_choice, rank_correlation
+from bridgex.report.league import chosen_score, first_choice, goes_directly, rank_correlation
 from bridgex.report.markup import Html, Section, join, section, tag
 from bridgex.report.run_files import RunFiles, described
 from bridgex.report.tables import (
@@ -119,6 +119,17 @@ def _remarks(record: StrategyRecord) -> str:
     if record.margin is not None:
         bounds = f" {interval(record.margin_ci95, is_signed=True)}" if record.margin_ci95 else ""
         text += f" Best less runner-up: {number(record.margin, is_signed=True)}{bounds}."
+    if record.origin is not None:
+        text += f" From: {record.origin}."
+    if record.uses_dictionary:
+        text += " It looks at translations of the probe words, and at no evaluated item."
+    if (against := record.against_direct) is not None:
+        decision = "so it goes directly" if against.chose_direct else "so it goes through the bridge"
+        text += (
+            f" Via {against.bridge} less directly, nats a token of the model's own words: "
+            f"{number(against.gain, is_signed=True)} {interval(against.ci95, is_signed=True)}; the lower end must "
+            f"exceed bridge.margin={against.margin:g}, {decision}."
+        )
     for group in record.ties:
         text += f" Equal scores, kept in the candidates' order: {', '.join(group)}."
     return text
@@ -145,7 +156,7 @@ def _columns(
     )
     offer(
         "P(rank 1)",
-        "share of bootstrap replicates in which it is best",
+        "share of replicates, with other words, sentences or items, in which it is best",
         lambda _, found: number(found.p_rank1),
         any(found.p_rank1 is not None for found in scores),
     )
@@ -169,13 +180,19 @@ def _columns(
 def _side_by_side(run: RunFiles, found: Ranking) -> Html:
     via = via_scores(run)
     oracle = run.metrics.oracle if run.metrics is not None else None
+    routes = run.metrics.routes if run.metrics is not None else {}
+    direct = routes["direct"].score if "direct" in routes else None
     rows, missing = [], []
     for name, record in found.strategies.items():
         if record.missing is not None:
             missing.append(tag("li", tag("b", name), f" is missing: {record.missing}"))
         choice = first_choice(record)
-        score = via.get(choice) if choice is not None else None
-        regret = oracle.score - score if oracle is not None and score is not None and name != "oracle" else None
+        first = record.scores[choice] if choice is not None else None
+        score = chosen_score(record, via, direct)
+        regrets = [
+            None if best is None or score is None or name == "oracle" else best - score
+            for best in ((oracle.score, oracle.score_with_direct) if oracle is not None else (None, None))
+        ]
         label = name + {"oracle": " (uses labels)", found.chosen_by: " (chooses)"}.get(name, "")
         rows.append(
             Row(
@@ -183,8 +200,10 @@ def _side_by_side(run: RunFiles, found: Ranking) -> Html:
                     label,
                     *(_placed(record.scores.get(code)) for code in found.candidates),
                     _choice(record, choice),
+                    interval(first.ci95) if first is not None and first.ci95 else MISSING,
+                    number(first.p_rank1 if first is not None else None),
                     number(score),
-                    number(regret),
+                    *map(number, regrets),
                     number(rank_correlation(record, via) if name != "oracle" else None),
                     f"{record.seconds:.1f}",
                 ],
@@ -195,15 +214,18 @@ def _side_by_side(run: RunFiles, found: Ranking) -> Html:
         Column("strategy", False),
         *(Column(code, hint=described(code)) for code in found.candidates),
         Column("first choice", False),
-        Column("score via it"),
-        Column("regret", hint="the oracle's score out of fold less the score via the first choice"),
+        Column("95 % interval", hint="of the first choice's score in the strategy's own scale"),
+        Column("P(rank 1)", hint="of the first choice: share of replicates in which it is best"),
+        Column("score via it", hint="of the task; directly, where the strategy chose that"),
+        Column("regret", hint="the oracle's score out of fold less that"),
+        Column("regret with direct", hint="the same against an oracle that may also go directly"),
         Column("Spearman", hint="of the strategy's scores with the scores through the candidates"),
         Column("seconds", hint="evidence that an earlier strategy gathered is not counted again"),
     ]
     note = (
         "Score, and rank in brackets. Strategies' scores have scales of their own. Regret: the oracle's score out of "
-        f"fold less the score via the first choice. Spearman is over {len(found.candidates)} candidates only: "
-        "a league table over many pairs says more."
+        "fold less the score via the first choice; with direct: of an oracle that may also go directly. Spearman is "
+        f"over {len(found.candidates)} candidates only: a league table over many pairs says more."
     )
     return join(
         tag("h3", "Strategies side by side"),
@@ -220,6 +242,8 @@ def _placed(found: CandidateRecord | None) -> str:
 def _choice(record: StrategyRecord, choice: str | None) -> str:
     if choice is None:
         return "missing" if record.missing is not None else MISSING
+    if goes_directly(record):
+        return f"direct (before {choice})"
     tied = next((group for group in record.ties if choice in group), [])
     return f"{choice} (tied with {', '.join(code for code in tied if code != choice)})" if tied else choice
 
@@ -239,8 +263,10 @@ def _block_map(name: str, record: StrategyRecord) -> Html:
         rows.append(Row([str(block), *cells]))
     footer = Row(["mean", *(number(found.raw) for found in record.scores.values())])
     columns = [Column("block", False), *(Column(code, hint=described(code)) for code in by_code)]
-    caption = f"Raw {name} score by block and candidate, before the chance correction. Bold: best of its block."
-    return table(f"raw {name} score by block", columns, rows, [footer], caption)
+    is_corrected = any(found.raw != found.score for found in record.scores.values())
+    raw, before = ("raw ", ", before the chance correction") if is_corrected else ("", "")
+    caption = f"{raw}{name} score by block and candidate{before}. Bold: best of its block."
+    return table(f"{raw}{name} score by block", columns, rows, [footer], caption)
 
 
 def _set_sizes(run: RunFiles, record: StrategyRecord) -> Html:

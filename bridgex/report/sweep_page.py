@@ -178,6 +178,7 @@ def _grid_row(folder: Path, row: GridRow, bridges: Sequence[str], groups: Sequen
     paired = metrics.paired if metrics is not None else None
     direct = metrics.routes.get("direct") if metrics is not None else None
     chosen = metrics.chosen if metrics is not None else None
+    taken = DIRECT if metrics is not None and metrics.chose_direct else chosen
     gain = Mean(paired.difference, paired.ci95, 1) if paired is not None else None
     return Row(
         [
@@ -186,7 +187,7 @@ def _grid_row(folder: Path, row: GridRow, bridges: Sequence[str], groups: Sequen
             *(run.name(group) for group in groups),
             number(direct.score if direct is not None else None),
             *(Cell(number(via.get(code)), via.get(code), is_strong=code == chosen) for code in bridges),
-            chosen or MISSING,
+            taken or MISSING,
             _mean(gain, is_signed=True),
             Cell(probability(paired.mcnemar_p) if paired else MISSING, paired.mcnemar_p if paired else None),
             Cell(probability(row.p_corrected), row.p_corrected),
@@ -261,6 +262,7 @@ def _league(rows: Sequence[LeagueRow], cells: Sequence[Compared], primary: str) 
         Column("mean score", hint="of the task, through its first choice"),
         Column("gain", hint="that less the direct score, on the same pairs"),
         Column("regret", hint="the oracle's score out of fold less the mean score"),
+        Column("regret with direct", hint="the same against an oracle that may also go directly"),
         Column(
             "top\N{NON-BREAKING HYPHEN}1", hint="share of pairs whose best candidate it puts first; ties of best count"
         ),
@@ -287,6 +289,7 @@ def _league_row(row: LeagueRow, primary: str) -> Row:
             _mean(row.score),
             _mean(row.gain, is_signed=True),
             _mean(row.regret),
+            _mean(row.regret_with_direct),
             number(row.top1.value if row.top1 is not None else None),
             number(row.chance_top1) if row.top1 is not None else MISSING,
             _mean(row.spearman),

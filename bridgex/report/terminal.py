@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridgex.records.schema import Metrics, Preview, Ranking, RouteScore, Status, StrategyRecord, Summary
+from bridgex.records.schema import Ablation, Metrics, Preview, Ranking, RouteScore, Status, StrategyRecord, Summary
 from bridgex.records.store import read_metrics, read_status
 
 
@@ -30,6 +30,8 @@ def show(folder: Path, page: Path, console: Console | None = None) -> None:
             console.print(_strategies(metrics, strategies))
     for line in _remarks(metrics, status):
         console.print(Text(line), soft_wrap=True)
+    if metrics.ablation is not None:
+        console.print(Text(_ablation_line(metrics.ablation)), soft_wrap=True)
     console.print(Text(verdict_line(metrics), style="bold"), soft_wrap=True)
     console.print(Text(f"page: {_short(page)}"), soft_wrap=True)
 
@@ -57,6 +59,8 @@ def show_sweep(summary: Summary, page: Path, console: Console | None = None) -> 
 def verdict_line(metrics: Metrics) -> str:
     """What a run found, in one sentence."""
     direct = metrics.routes["direct"].score
+    if metrics.chose_direct:
+        return f"direct {direct:.3f}; no bridge: direct was chosen (by {metrics.chosen_by})"
     if metrics.chosen is None:
         return f"direct {direct:.3f}; no bridge was chosen"
     found, via = metrics.paired, metrics.routes[f"via {metrics.chosen}"].score
@@ -109,6 +113,8 @@ def _strategies(metrics: Metrics, strategies: Mapping[str, StrategyRecord]) -> T
         first = next((code for code, record in ranking.scores.items() if record.rank == 1), None)
         route = metrics.routes.get(f"via {first}")
         p = ranking.scores[first].p_rank1 if first is not None else None
+        if ranking.against_direct is not None and ranking.against_direct.chose_direct:
+            first, route = f"direct (before {first})", metrics.routes["direct"]
         table.add_row(
             Text(name),
             Text(f"missing: {ranking.missing}" if first is None else first),
@@ -126,6 +132,15 @@ def _remarks(metrics: Metrics, status: Status | None) -> list[str]:
     chance = "none (open answers)" if metrics.chance is None else f"{metrics.chance:.3f}"
     lines = [f"chance: {chance}; always the most frequent answer: {metrics.majority:.3f}"]
     return lines + ([f"note: {note}" for note in status.notes] if status else [])
+
+
+def _ablation_line(found: Ablation) -> str:
+    difference = found.difference
+    return (
+        f"holding {found.num_neurons} neurons ({found.ablated}): via {found.bridge} loses {difference.mean:+.3f} nats "
+        f"more than direct [{difference.ci95[0]:+.3f}, {difference.ci95[1]:+.3f}], p = {difference.p:.2g}; against "
+        f"random neurons {found.above_random.mean:+.3f}, p = {found.above_random.p:.2g}: {found.verdict}"
+    )
 
 
 def _short(folder: Path) -> str:

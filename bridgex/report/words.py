@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from bridgex.records.schema import Metrics, OracleScore, Paired, Ranking
+from bridgex.records.schema import Metrics, OracleScore, Paired, Ranking, StrategyRecord
 from bridgex.report.against_direct import Comparison, against_direct
 from bridgex.report.run_files import RunFiles
 from bridgex.report.tables import interval, number, p_equals
@@ -120,8 +120,9 @@ def _chosen_by(run: RunFiles, metrics: Metrics) -> str:
         return "The bridge was given, not chosen (bridge=fixed)."
     if name == "random":
         return "Chosen at random."
-    probe = run.config.get("probe")
-    if isinstance(probe, dict) and probe.get("filter") == "correct":
+    probe, record = run.config.get("probe"), run.ranking.strategies.get(str(name)) if run.ranking is not None else None
+    is_filtered = isinstance(probe, dict) and probe.get("filter") == "correct"
+    if is_filtered or (record is not None and record.uses_dictionary):
         return f"Chosen by {name} without these items' labels, but with dictionary labels of the probe words."
     return f"Chosen by {name} without labels."
 
@@ -141,7 +142,21 @@ def _why_none(run: RunFiles) -> str:
     record = ranking.strategies.get(name) if ranking is not None else None
     if record is not None and record.missing is not None:
         return f"No bridge was chosen, because {name} could not rank: {record.missing}"
+    if metrics is not None and metrics.chose_direct:
+        return f"No bridge: direct was chosen by {name}, without labels.{_gain(record)}"
     return f"{name} chose no bridge."
+
+
+def _gain(record: StrategyRecord | None) -> str:
+    """Why a strategy went directly."""
+    if record is None or record.against_direct is None:
+        return ""
+    found = record.against_direct
+    return (
+        f" Through {found.bridge}, its first choice, the model is not clearly surer of its own words: "
+        f"{number(found.gain, is_signed=True)} {interval(found.ci95, is_signed=True)} nats a token, and the lower end "
+        f"must exceed bridge.margin={found.margin:g}."
+    )
 
 
 def _hindsight(oracle: OracleScore) -> str:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from bridgex.config.settings import ProbeSettings
+from bridgex.data.typology import Distances, Leg
 from bridgex.languages import Pair
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+States = npt.NDArray[np.float32]
+Block = int | Literal["last"]
+"""A block 1..L: its output; `last`: the output after the final norm, as the head gets it."""
+
+DIRECT = "direct"
+"""The route without a bridge, where routes are named by their bridge's code."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +50,22 @@ class ProbeActivations:
 
 
 @dataclass(frozen=True, eq=False)
+class SentenceVectors:
+    """Sentences of one language as the model sees them.
+
+    Attributes:
+        values: mean over each sentence's tokens of the hidden state, `[blocks, sentences, D]`; the same sentences in
+            the same order for every language.
+        blocks: their numbers.
+        origin: the data set.
+    """
+
+    values: States
+    blocks: tuple[int, ...]
+    origin: str
+
+
+@dataclass(frozen=True, eq=False)
 class RouteScores:
     """What the routes scored on the run's own items; labels were looked at.
 
@@ -61,6 +84,8 @@ class RouteScores:
 class Evidence:
     """Everything that a ranking may use. What the callables give is computed when it is first asked for.
 
+    A callable raises `MissingEvidence` (`strategies.base`) where what it should give is not there.
+
     Attributes:
         pair: source and target.
         candidates: codes to rank; ties are broken by their order.
@@ -69,7 +94,12 @@ class Evidence:
         profile: profile of a language.
         probe: activations of neurons, given per block by their indices.
         dictionary: training words from one language to another; None: no such list.
-        confidence: by candidate, mean log-probability a token of both steps for each probe word, `[words]`.
+        probe_pairs: the pair's training words that are probed, distinct, each with the first of its translations.
+        confidence: for routes, each a candidate's code or `direct`, the mean log-probability a token of all that the
+            model says on the way, less what ends each answer, for each probe word, `[words]`.
+        states: hidden state at the last token of each prompt at a block, `[prompts, D]`.
+        sentence_vectors: of a language.
+        distances: typological distances of pairs of languages.
         route_scores: scores of all routes on the run's items.
     """
 
@@ -80,5 +110,9 @@ class Evidence:
     profile: Callable[[str], LanguageProfile]
     probe: Callable[[Sequence[npt.NDArray[np.int64]]], ProbeActivations]
     dictionary: Callable[[str, str], Mapping[str, tuple[str, ...]] | None]
-    confidence: Callable[[], Mapping[str, Floats]]
+    probe_pairs: Callable[[], Sequence[tuple[str, str]]]
+    confidence: Callable[[Sequence[str]], Mapping[str, Floats]]
+    states: Callable[[Sequence[str], Block], States]
+    sentence_vectors: Callable[[str], SentenceVectors]
+    distances: Callable[[Sequence[Leg]], Distances]
     route_scores: Callable[[], RouteScores]

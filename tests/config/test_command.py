@@ -42,7 +42,8 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         (
             "bridge=hsik",
             "bridge=hsik: not allowed (nearest: hsic). "
-            "Allowed: compare, confidence, cosine, fixed, hsic, lexical, none, oracle, overlap, random",
+            "Allowed: alignment, compare, confidence, convergence, cosine, fixed, hsic, hsic_or_direct, lexical, none, "
+            "oracle, overlap, random, typology",
         ),
         ("pair=qaa-qaa", "pair 'qaa-qaa': source and target are the same. Choose two different languages."),
         ("seed=-1", "seed=-1: should be greater than or equal to 0"),
@@ -50,7 +51,8 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         ("task.limit=few", "task.limit=few: should be a valid integer, unable to parse string as an integer"),
         (
             "task.limt=3",
-            "task.limt: no such key, did you mean limit? Allowed here: chain, dry_run, limit, max_tokens, name, prompt",
+            "task.limt: no such key, did you mean limit? "
+            "Allowed here: ablate, chain, dry_run, limit, max_tokens, name, prompt",
         ),
         (
             "model.dtype=floot16",

@@ -147,6 +147,8 @@ def test_sigterm_leaves_an_interrupted_run_that_goes_on(
         (["~nothing", "task.limit=x"], ["nothing: no such key", "task.limit=x"]),
         (["model=hf", "pair=de-fr"], ["model.path: not set", "data.root: not set"]),
         (["task.prompt=hello"], ["task.prompt=hello: must name {word}"]),
+        (["task.ablate=both", "bridge=none"], ["task.ablate=both: compares two routes, and bridge=none has one"]),
+        (["task.ablate=all"], ["task.ablate=all"]),
     ],
 )
 def test_mistakes_are_lines_within_two_seconds(
@@ -165,6 +167,17 @@ def test_mistakes_are_lines_within_two_seconds(
     assert done.stdout == ""
     assert not (tmp_path / "outputs").exists(), "a mistake leaves nothing behind"
     assert min(seconds) < 2.0
+
+
+def test_holding_neurons_is_tested_recorded_and_shown(command: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = command("task.ablate=overlap", "task.limit=12", "bridge.hsic.orders=0", f"hydra.run.dir={folder}")
+    found = read(folder / "metrics.json")["ablation"]
+    assert (found["ablated"], found["n"] + found["num_left_out"], found["num_random_sets"]) == ("overlap", 12, 19)
+    assert set(found["routes"]) == {"direct", f"via {found['bridge']}"}
+    assert found["verdict"] in done.stdout.replace("\n", " ")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Do the routes need these neurons?" in page
 
 
 def test_a_file_in_the_folders_place_is_named(command: Run) -> None:

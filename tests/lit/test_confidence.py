@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,7 +86,8 @@ def slow_confidence(loaded: LoadedModel, word: str, bridge: str) -> float:
     bridge_word = said.split('"')[1]
     assert bridge_word
     _, more = say(loaded, f'{first}"{bridge_word}"→{TARGET}:')
-    return sum(logprobs + more) / (len(logprobs) + len(more))
+    counted = logprobs[:-1] + more[:-1]  # not what ends the two answers
+    return sum(counted) / len(counted)
 
 
 def test_it_equals_a_slow_loop(loaded: LoadedModel, words: list[str]) -> None:
@@ -96,6 +98,49 @@ def test_it_equals_a_slow_loop(loaded: LoadedModel, words: list[str]) -> None:
         np.testing.assert_allclose(found[bridge], expected, rtol=0, atol=1e-4)
         assert found[bridge].dtype == np.float64
         assert (found[bridge] < 0).all()
+
+
+def test_directly_it_is_one_step(loaded: LoadedModel, words: list[str]) -> None:
+    items = [Item(word, word, ("x",), word) for word in words]
+    source, target = language(SOURCE), language(TARGET)
+    found = collect_confidence(
+        loaded, TASK, items, source, target, [None, language("qad")], make_trainer, batch_tokens=2048
+    )
+    assert list(found) == ["direct", "qad"]
+    for word, value in zip(words, found["direct"], strict=True):
+        _, logprobs = say(loaded, f'{SOURCE}:"{word}"→{TARGET}:')
+        assert value == pytest.approx(float(np.mean(logprobs[:-1])), abs=1e-4)
+    np.testing.assert_allclose(found["qad"], collect(loaded, words)["qad"], rtol=0, atol=1e-5)
+
+
+def test_an_answer_cut_short_counts_whole_and_one_that_ends_at_once_by_its_end(
+    loaded: LoadedModel, words: list[str]
+) -> None:
+    cut = WordTranslation(name="probe", prompt=PROMPT, chain=CHAIN, max_tokens=2)
+    items = [Item(word, word, ("x",), word) for word in words]
+    found = collect_confidence(
+        loaded, cut, items, language(SOURCE), language(TARGET), [None], make_trainer, batch_tokens=2048
+    )
+    for word, value in zip(words, found["direct"], strict=True):
+        _, logprobs = say(loaded, f'{SOURCE}:"{word}"→{TARGET}:')
+        assert value == pytest.approx(float(np.mean(logprobs[:2])), abs=1e-4)
+    # An end token at once: the only sign there is.
+    ends = replace(loaded, end_ids=tuple(range(loaded.model.config.vocab_size)))
+    at_once = collect(ends, words, bridges=("qad",))["qad"]
+    for word, value in zip(words, at_once, strict=True):
+        _, first = say(loaded, f'{SOURCE}:"{word}"→qad:')
+        assert value == pytest.approx(first[0], abs=1e-4)
+
+
+def test_a_strong_pair_is_no_surer_through_a_bridge(loaded: LoadedModel) -> None:
+    """A single question leaves open whether a chain follows; a chain does not. That must not speak for the bridge."""
+    path = toy_world(None) / "muse" / "qaa-qad.0-5000.txt"
+    items = [Item(word, word, ("x",), word) for word in list(read_word_pairs(path))[:40]]
+    routes = [None, language("qag"), language("qaj")]
+    source, target = language("qaa"), language("qad")
+    found = collect_confidence(loaded, TASK, items, source, target, routes, make_trainer, batch_tokens=2048)
+    for code in ("qag", "qaj"):
+        assert abs(found[code].mean() - found["direct"].mean()) < 0.01, "counting the end, it would be +.06"
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 150])

@@ -116,10 +116,17 @@ def test_the_ranking_holds_the_recorded_numbers(page: Page) -> None:
 
 def test_strategies_stand_side_by_side_with_their_regret_and_what_is_missing(page: Page) -> None:
     head, hsic, overlap, lexical = page.table("strategies side by side")
-    assert head[1:] == ["en", "it", "first choice", "score via it", "regret", "Spearman", "seconds"]
-    assert hsic == ["hsic (chooses)", ".600 (1)", ".500 (2)", "en", ".700", ".000", "1.000", "1.5"]
-    assert overlap == ["overlap", "100.0 (2)", "120.5 (1)", "it", ".200", ".500", "−1.000", "0.0"]
-    assert lexical == ["lexical", "–", "–", "missing", "–", "–", "–", "0.0"]
+    assert head[1:] == [
+        "en", "it", "first choice", "95 % interval", "P(rank 1)", "score via it", "regret", "regret with direct",
+        "Spearman", "seconds",
+    ]  # fmt: skip
+    assert hsic == [
+        "hsic (chooses)", ".600 (1)", ".500 (2)", "en", "[.550, .650]", ".900", ".700", ".000", "–", "1.000", "1.5",
+    ]  # fmt: skip
+    assert overlap == [
+        "overlap", "100.0 (2)", "120.5 (1)", "it", "–", "–", ".200", ".500", "–", "−1.000", "0.0",
+    ]  # fmt: skip
+    assert lexical == ["lexical", "–", "–", "missing", *["–"] * 6, "0.0"]
     assert "lexical is missing: no dictionary de-it" in page.text
 
 

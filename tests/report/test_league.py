@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bridgex.records.schema import StrategyRecord
+from bridgex.records.schema import AgainstDirect, StrategyRecord
 from bridgex.report import league
 from bridgex.report.league import Compared, LeagueRow
 from bridgex.report.sweep_page import headline
@@ -88,6 +89,45 @@ def test_candidates_without_a_difference_have_no_rank_correlation() -> None:
     assert row.spearman is None
     assert row.top1 is not None
     assert row.top1.value == row.chance_top1 == 1.0
+
+
+def or_direct(scores: dict[str, float], chose_direct: bool) -> StrategyRecord:
+    best = max(scores, key=lambda code: scores[code])
+    against = AgainstDirect(bridge=best, gain=0.1, ci95=(-0.1, 0.3), margin=0.0, chose_direct=chose_direct)
+    return made.strategy(scores).model_copy(update={"against_direct": against})
+
+
+def test_a_strategy_that_goes_directly_scores_as_direct() -> None:
+    ranked = {"en": 3.0, "it": 2.0}
+    cells = [
+        Compared(
+            "de", target, direct, oracle, via, {"d": or_direct(ranked, is_direct), "a": made.strategy(ranked)}, best
+        )
+        for target, direct, oracle, via, is_direct, best in (
+            ("fr", 0.9, 0.6, {"en": 0.6, "it": 0.4}, True, 0.8),
+            ("es", 0.1, 0.5, {"en": 0.5, "it": 0.7}, False, 0.5),
+        )
+    ]
+    rows = by_name(cells)
+    d, a = rows["d"], rows["a"]
+    assert d.score.value == pytest.approx((0.9 + 0.5) / 2)
+    assert a.score.value == pytest.approx((0.6 + 0.5) / 2)
+    assert d.gain.value == pytest.approx((0.0 + 0.4) / 2)
+    assert d.regret.value == pytest.approx((-0.3 + 0.0) / 2), "against the best bridge"
+    assert d.regret_with_direct is not None
+    assert d.regret_with_direct.value == pytest.approx((-0.1 + 0.0) / 2), "against the best of bridges and direct"
+    assert a.regret_with_direct is not None
+    assert a.regret_with_direct.value == pytest.approx((0.2 + 0.0) / 2)
+    assert (d.top1, d.spearman) == (a.top1, a.spearman), "how it ranks is another matter"
+    assert league.difference(cells, "d", "a") == league.Mean(pytest.approx(0.15), None, 2)
+
+
+def test_records_without_the_oracles_score_with_direct_have_no_such_regret() -> None:
+    assert by_name(TWO)["a"].regret_with_direct is None
+    mixed = [replace(TWO[0], oracle_with_direct=0.65), TWO[1]]
+    found = by_name(mixed)["a"].regret_with_direct
+    assert found is not None
+    assert (found.value, found.num_pairs) == (pytest.approx(0.05), 1)
 
 
 def many(num_languages: int, advantage: float, seed: int = 0) -> list[Compared]:

@@ -9,8 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bridgex.config.settings import ProbeSettings
+from bridgex.data.typology import Distances, Leg
 from bridgex.languages import Pair
-from bridgex.select.evidence import Evidence, Floats, LanguageProfile, ProbeActivations, RouteScores
+from bridgex.select.evidence import (
+    Block,
+    Evidence,
+    Floats,
+    LanguageProfile,
+    ProbeActivations,
+    RouteScores,
+    SentenceVectors,
+    States,
+)
 
 Sets = Mapping[str, Sequence[Sequence[int]]]
 NUM_BLOCKS, WIDTH = 5, 30
@@ -31,7 +41,11 @@ def make_evidence(
     partial_length: bool = False,
     seed: int = 0,
     dictionary: Callable[[str, str], Mapping[str, tuple[str, ...]] | None] = unavailable,
-    confidence: Callable[[], Mapping[str, Floats]] = unavailable,
+    probe_pairs: Callable[[], Sequence[tuple[str, str]]] = unavailable,
+    confidence: Callable[[Sequence[str]], Mapping[str, Floats]] = unavailable,
+    states: Callable[[Sequence[str], Block], States] = unavailable,
+    sentence_vectors: Callable[[str], SentenceVectors] = unavailable,
+    distances: Callable[[Sequence[Leg]], Distances] = unavailable,
     route_scores: Callable[[], RouteScores] = unavailable,
 ) -> Evidence:
     """Evidence in which each language's neurons are exactly the given ones.
@@ -69,7 +83,11 @@ def make_evidence(
         profile=profile,
         probe=probe,
         dictionary=dictionary,
+        probe_pairs=probe_pairs,
         confidence=confidence,
+        states=states,
+        sentence_vectors=sentence_vectors,
+        distances=distances,
         route_scores=route_scores,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +11,24 @@ import numpy as np
 import pytest
 import torch
 
+from bridgex.data.typology import Distances
 from bridgex.languages import Pair
 from bridgex.records.schema import StrategyRecord
-from bridgex.select.evidence import Evidence, Floats, RouteScores
+from bridgex.select.evidence import Evidence, Floats, RouteScores, SentenceVectors
+from bridgex.select.strategies.alignment import Alignment
 from bridgex.select.strategies.base import LABEL_FREE, MissingEvidence, Strategy, ranking_of, ranking_of_means
 from bridgex.select.strategies.compare import Compare
+from bridgex.select.strategies.convergence import Convergence
+from bridgex.select.strategies.hsic_or_direct import HsicOrDirect
 from bridgex.select.strategies.neurons import Cosine, Hsic, Overlap
 from bridgex.select.strategies.simple import Fixed, NoBridge, Oracle, Random
+from bridgex.select.strategies.typology import Typology
 from bridgex.select.strategies.words import Confidence, Lexical
-from tests.select.planted import MIDDLE, NUM_BLOCKS, WIDTH, even, make_evidence, noise
+from bridgex.stats.cka import cka
+from bridgex.stats.paired import group_interval
+from tests.select.planted import MIDDLE, NUM_BLOCKS, WIDTH, even, make_evidence, noise, unavailable
 from tests.select.slow_hsic import slow_score
+from tests.stats.references import length_residuals
 
 # Source and target share 0, 1, 2; every candidate has five neurons, of which `es` shares one with both.
 SETS = {
@@ -32,8 +40,15 @@ SETS = {
 }
 
 
+CLASSES: dict[str, type[Strategy]] = {
+    "hsic": Hsic, "overlap": Overlap, "cosine": Cosine, "convergence": Convergence, "alignment": Alignment,
+    "confidence": Confidence, "hsic_or_direct": HsicOrDirect, "lexical": Lexical, "typology": Typology,
+    "random": Random,
+}  # fmt: skip
+
+
 def hsic(**keys: Any) -> Hsic:
-    own = {key: keys.pop(key) for key in ("estimator", "transform", "orders", "bootstrap") if key in keys}
+    own = {key: keys.pop(key) for key in ("estimator", "transform", "orders", "bootstrap", "draws") if key in keys}
     return Hsic(name="hsic", hsic={"orders": 1, "bootstrap": 0, **own}, **keys)
 
 
@@ -154,10 +169,8 @@ def test_partial_length_takes_out_what_length_alone_does() -> None:
     assert by_rank(off) == ["en", "fr"]
     assert by_rank(on) == ["fr", "en"]
     assert abs(on.scores["en"].score) < 0.03
-    # The same as giving residuals of a least-squares fit.
-    design = np.stack([np.ones(len(tokens)), tokens], axis=1)
-    residuals = [block - (design @ np.linalg.lstsq(design, block.T, rcond=None)[0]).T for block in values]
-    expected = hsic().rank(make_evidence(sets, residuals))
+    # The same as giving what is left of each neuron.
+    expected = hsic().rank(make_evidence(sets, [length_residuals(block, tokens) for block in values]))
     assert scores_of(on) == pytest.approx(scores_of(expected), abs=1e-5)
     # Where length does not vary there is nothing to take out.
     same = np.full(80, 6)
@@ -190,9 +203,12 @@ def test_only_the_neurons_that_count_are_asked_for() -> None:
         asked.append([index.tolist() for index in neurons])
         return evidence.probe(neurons)
 
-    hsic().rank(replace(evidence, probe=probe))
+    hsic(draws=0).rank(replace(evidence, probe=probe))
     own = [0, 1, 2, *range(10, 24)]
     assert asked == [[[], own, own, own, []]]
+    # With random neurons to compare with, their matches too, in the same blocks.
+    hsic().rank(replace(evidence, probe=probe))
+    assert [len(index) > len(own) and set(own) <= set(index) for index in asked[1]] == [False, True, True, True, False]
 
 
 def test_without_a_usable_block_the_reason_names_the_share() -> None:
@@ -356,7 +372,7 @@ def test_lexical_of_an_empty_list_is_missing_not_nan() -> None:
 
 
 def sure(values: dict[str, Floats], **more: Any) -> StrategyRecord:
-    evidence = make_evidence({}, candidates=list(values), confidence=lambda: values, **more)
+    evidence = make_evidence({}, candidates=list(values), confidence=lambda routes: values, **more)
     return Confidence(name="confidence").rank(evidence)
 
 
@@ -383,7 +399,7 @@ def test_confidence_does_not_hang_on_the_order_of_words_candidates_or_keys() -> 
     values = {code: random.standard_normal(20) for code in ("en", "fr", "es")}
     first, order = sure(values), random.permutation(20)
     assert scores_of(sure({code: v[order] for code, v in values.items()})) == pytest.approx(scores_of(first))
-    turned = make_evidence({}, candidates=["es", "fr", "en"], confidence=lambda: values)
+    turned = make_evidence({}, candidates=["es", "fr", "en"], confidence=lambda routes: values)
     found = Confidence(name="confidence").rank(turned)
     assert list(found.scores) == ["es", "fr", "en"]
     assert {code: record.rank for code, record in found.scores.items()} == {
@@ -423,6 +439,267 @@ def test_intervals_of_groups_take_them_whole() -> None:
     assert widths[0] < 0.8 * widths[1], "copies taken for items of their own feign certainty"
 
 
+# --- convergence ---
+
+
+def converging(
+    strength: Mapping[str, float], num: int = 60, width: int = 12, seed: int = 0
+) -> tuple[dict[str, Any], Callable[[str], int]]:
+    """Evidence in which source and target agree on the way into each candidate as much as is asked for."""
+    random = np.random.default_rng(seed)
+    meaning = random.standard_normal((num, width))
+    vectors: dict[str, Floats] = {}
+    names = {"Deutsch": "w", "Kiswahili": "v"}
+    bridges = {"en": "English", "fr": "français", "es": "español"}
+    for code, weight in strength.items():
+        for language, letter in names.items():
+            turned = meaning @ np.linalg.qr(random.standard_normal((width, width)))[0]
+            own = weight * turned + random.standard_normal((num, width))
+            for place in range(num):
+                vectors[f'{language}:"{letter}{place}"→{bridges[code]}:"'] = own[place]
+    asked: list[str] = []
+
+    def states(prompts: Sequence[str], block: Any) -> Any:
+        asked.append(str(block))
+        return np.stack([vectors[prompt] for prompt in prompts]).astype(np.float32)
+
+    pairs = [(f"w{place}", f"v{place}") for place in range(num)]
+    return {"candidates": list(strength), "probe_pairs": lambda: pairs, "states": states}, asked.count
+
+
+def converge(given: dict[str, Any], **keys: Any) -> StrategyRecord:
+    return Convergence(name="convergence", **keys).rank(make_evidence({}, **given))
+
+
+def test_convergence_is_the_cka_of_both_sides() -> None:
+    given, asked = converging({"en": 0.5, "fr": 2.0, "es": 0.0})
+    found = converge(given)
+    assert by_rank(found) == ["fr", "en", "es"]
+    assert asked("last") == 1, "all candidates at once"
+    for code, name in (("en", "English"), ("fr", "français"), ("es", "español")):
+        sides = [
+            torch.from_numpy(given["states"]([f'{language}:"{letter}{n}"→{name}:"' for n in range(60)], "last"))
+            for language, letter in (("Deutsch", "w"), ("Kiswahili", "v"))
+        ]
+        assert found.scores[code].score == pytest.approx(cka(*sides), rel=1e-9)
+    best = found.scores["fr"]
+    assert best.ci95 is not None
+    assert best.ci95[0] < best.score < best.ci95[1]
+    assert best.p_rank1 == 1.0
+    assert found.margin_ci95 is not None
+    assert found.margin_ci95[0] > 0
+    assert (found.num_samples, found.uses_dictionary) == (60, True)
+    assert found.origin == "hidden state after the final norm"
+
+
+def test_convergence_of_unrelated_states_is_zero_and_no_candidate_is_sure() -> None:
+    found = [converge(converging(dict.fromkeys(("en", "fr", "es"), 0.0), seed=seed)[0]) for seed in range(30)]
+    values = np.array([[record.score for record in ranking.scores.values()] for ranking in found])
+    assert abs(values.mean()) < 3.5 * values.std() / math.sqrt(values.size)
+    wins = [by_rank(ranking)[0] for ranking in found]
+    assert all(2 <= wins.count(code) <= 19 for code in ("en", "fr", "es")), "binomial(30, 1/3) has 99.8 % there"
+    sure = np.mean([max(record.p_rank1 or 0.0 for record in ranking.scores.values()) for ranking in found])
+    assert sure < 0.8
+
+
+def test_convergence_does_not_hang_on_order_scale_or_rotation() -> None:
+    given, _ = converging({"en": 0.5, "fr": 1.0, "es": 0.2}, num=40)
+    first = converge(given)
+    order = np.random.default_rng(1).permutation(40)
+    pairs = given["probe_pairs"]()
+    moved = converge({**given, "probe_pairs": lambda: [pairs[place] for place in order]})
+    assert scores_of(moved) == pytest.approx(scores_of(first), abs=1e-6)
+    turned = converge({**given, "candidates": ["es", "fr", "en"]})
+    for code, record in first.scores.items():
+        assert turned.scores[code].score == pytest.approx(record.score, rel=1e-9)
+        assert turned.scores[code].p_rank1 == pytest.approx(record.p_rank1), "the same halves for all"
+    rotation = np.linalg.qr(np.random.default_rng(2).standard_normal((12, 12)))[0]
+    scaled = converge({**given, "states": lambda prompts, block: 50.0 * given["states"](prompts, block) @ rotation + 3})
+    assert scores_of(scaled) == pytest.approx(scores_of(first), abs=1e-6)
+
+
+def test_convergence_asks_what_its_keys_say() -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def states(prompts: Sequence[str], block: Any) -> Any:
+        asked.extend((prompt, block) for prompt in prompts)
+        return np.random.default_rng(0).standard_normal((len(prompts), 3))
+
+    given = {"candidates": ["en"], "probe_pairs": lambda: [(f"w{n}", f"v{n}") for n in range(5)], "states": states}
+    found = converge(given, convergence={"block": 3, "prompt": "{bridge} of {language} {word} is"})
+    assert asked[0] == ("English of Deutsch w0 is", 3)
+    assert asked[5] == ("English of Kiswahili v0 is", 3)
+    assert len(asked) == 10
+    assert found.origin == "hidden state after block 3"
+    assert (found.scores["en"].ci95, found.margin) == (None, None), "five words have no halves to speak of"
+
+
+def test_convergence_of_states_that_do_not_vary_is_missing() -> None:
+    given, _ = converging({"en": 0.5})
+    with pytest.raises(MissingEvidence, match=r"into en do not vary over 60 words at block last\. Let bridge\.conv"):
+        converge({**given, "states": lambda prompts, block: np.ones((len(prompts), 4), dtype=np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"block": 0}, "should be a block from 1 on, or last"),
+        ({"block": "first"}, "should be a block from 1 on, or last"),
+        ({"prompt": "{language} {word}"}, "must name {bridge}"),
+        ({"prompt": "{language} {bridge}"}, "must name {word}"),
+        ({"prompt": "{source} {word} {bridge}"}, r"may name {language} {bridge} {word} only, found 'source'"),
+    ],
+)
+def test_keys_of_convergence_are_checked(keys: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Convergence(name="convergence", convergence=keys)
+
+
+# --- alignment, typology ---
+
+
+def some_vectors(code: str, noise_of: float = 0.1, num: int = 24) -> SentenceVectors:
+    """Two blocks; every language has the same sentences with noise of its own."""
+    meaning = np.random.default_rng(0).standard_normal((2, num, 8))
+    own = np.random.default_rng(sum(map(ord, code))).standard_normal((2, num, 8))
+    return SentenceVectors((meaning + noise_of * own).astype(np.float32), (2, 3), "ntrex")
+
+
+def slow_alignment(first: SentenceVectors, second: SentenceVectors) -> list[float]:
+    """For each block, the share of sentences whose own translation is the nearest, both ways; by loops."""
+    shares = []
+    for a, b in zip(first.values.astype(float), second.values.astype(float), strict=True):
+        num, found = len(a), 0
+        cosine = [
+            [float(x @ y) / math.sqrt(float(x @ x) * float(y @ y)) for y in b]
+            for x in a
+        ]  # fmt: skip
+        for i in range(num):
+            others = [cosine[i][j] for j in range(num) if j != i] + [cosine[j][i] for j in range(num) if j != i]
+            found += cosine[i][i] > max(others)
+        shares.append(found / num)
+    return shares
+
+
+def test_alignment_is_the_share_of_sentences_that_find_their_own() -> None:
+    noises = {"de": 0.3, "sw": 0.4, "en": 0.2, "fr": 1.2, "es": 9.0}
+    vectors = {code: some_vectors(code, noise) for code, noise in noises.items()}
+    evidence = make_evidence({}, candidates=["en", "fr", "es"], sentence_vectors=vectors.__getitem__)
+    found = Alignment(name="alignment").rank(evidence)
+    assert by_rank(found) == ["en", "fr", "es"]
+    for code in ("en", "fr", "es"):
+        legs = [slow_alignment(vectors["de"], vectors[code]), slow_alignment(vectors[code], vectors["sw"])]
+        record = found.scores[code]
+        assert record.score == pytest.approx(np.mean(legs))
+        assert record.smaller_leg == pytest.approx(min(np.mean(leg) for leg in legs))
+        assert record.block_scores == pytest.approx(
+            {2: np.mean([leg[0] for leg in legs]), 3: np.mean([leg[1] for leg in legs])}
+        )
+    assert 0.2 < found.scores["fr"].score < 0.9
+    low, high = found.scores["fr"].ci95 or (0.0, 0.0)
+    assert low < found.scores["fr"].score < high
+    assert (found.origin, found.blocks, found.num_samples) == ("ntrex", [2, 3], 24)
+
+
+def test_alignment_of_unrelated_sentences_is_as_rare_as_chance() -> None:
+    """Of 2n - 1 equal chances, its own is the best: 1 / 47, and a little more, since the others share rows."""
+    random = np.random.default_rng(0)
+    shares = []
+    for _ in range(40):
+        drawn = {code: random.standard_normal((1, 24, 30)) for code in ("de", "sw", "en")}
+        vectors = {code: SentenceVectors(value.astype(np.float32), (1,), "ntrex") for code, value in drawn.items()}
+        evidence = make_evidence({}, candidates=["en"], sentence_vectors=vectors.__getitem__)
+        shares.append(Alignment(name="alignment").rank(evidence).scores["en"].score)
+    # Own similarity is the highest of 47 independent ones.
+    assert np.mean(shares) == pytest.approx(1 / 47, abs=3.5 * math.sqrt(1 / 47 / (40 * 48)))
+
+
+def test_alignment_does_not_hang_on_scale_rotation_or_order_and_ties_are_no_hits() -> None:
+    vectors = {code: some_vectors(code, 0.8) for code in ("de", "sw", "en", "fr")}
+    rank = Alignment(name="alignment").rank
+
+    def scores(changed: Mapping[str, SentenceVectors]) -> dict[str, float]:
+        return scores_of(rank(make_evidence({}, candidates=["en", "fr"], sentence_vectors=changed.__getitem__)))
+
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0]
+    order = np.random.default_rng(2).permutation(24)
+    turned = {code: replace(found, values=7 * (found.values @ rotation)[:, order]) for code, found in vectors.items()}
+    assert scores(turned) == pytest.approx(scores(vectors))
+    same = {code: replace(found, values=np.ones_like(found.values)) for code, found in vectors.items()}
+    assert scores(same) == {"en": 0.0, "fr": 0.0}, "a model that sees no difference finds nothing"
+    zero = {code: replace(found, values=np.zeros_like(found.values)) for code, found in vectors.items()}
+    assert scores(zero) == {"en": 0.0, "fr": 0.0}
+
+
+def test_typology_is_one_less_the_mean_distance() -> None:
+    known = {("de", "en"): 0.2, ("en", "sw"): 0.6, ("de", "fr"): 0.3, ("fr", "sw"): 0.3}
+    asked: list[Any] = []
+
+    def distances(legs: Any) -> Distances:
+        asked.append(list(legs))
+        return Distances(known, "urielplus 1.3: syntactic distance")
+
+    found = Typology(name="typology").rank(make_evidence({}, candidates=["en", "fr"], distances=distances))
+    assert asked == [list(known)], "all legs at once, so that all have the same kinds"
+    assert scores_of(found) == pytest.approx({"en": 0.6, "fr": 0.7})
+    assert found.scores["en"].smaller_leg == pytest.approx(0.4)
+    assert found.origin == "urielplus 1.3: syntactic distance"
+
+
+# --- hsic or direct ---
+
+
+def or_direct(gains: Floats, margin: float = 0.0, **more: Any) -> tuple[HsicOrDirect, StrategyRecord]:
+    direct = np.linspace(-3.0, -1.0, len(gains))
+    evidence = replace(
+        whole_evidence(**more), confidence=lambda routes: {"fr": direct + gains, "direct": direct, "en": 9 + direct}
+    )
+    strategy = HsicOrDirect(name="hsic_or_direct", margin=margin, match_self=False, hsic={"bootstrap": 10})
+    return strategy, strategy.rank(evidence)
+
+
+@pytest.mark.parametrize(
+    ("mean", "margin", "chose_direct"),
+    [(0.5, 0.0, False), (0.05, 0.0, True), (-0.5, 0.0, True), (0.5, 0.49, True), (-0.5, -0.9, False)],
+)
+def test_the_bridge_is_taken_only_if_its_gain_is_clear(mean: float, margin: float, chose_direct: bool) -> None:
+    gains = np.random.default_rng(0).standard_normal(50)
+    gains = mean + 0.5 * (gains - gains.mean())
+    strategy, found = or_direct(gains, margin)
+    against = found.against_direct
+    assert against is not None
+    assert (against.bridge, against.margin, against.chose_direct) == ("fr", margin, chose_direct)
+    assert against.gain == pytest.approx(mean)
+    # The bootstrap interval of a mean: 1.96 standard errors either way.
+    assert against.ci95 == pytest.approx(group_interval(gains, seed=0))
+    assert against.ci95[0] == pytest.approx(mean - 1.96 * gains.std() / math.sqrt(50), abs=0.03)
+    assert chose_direct == (against.ci95[0] <= margin)
+    alone = hsic(orders=4, bootstrap=10, match_self=False).rank(whole_evidence())
+    assert strategy.choose({"hsic_or_direct": found}) == (None if chose_direct else "fr", "hsic_or_direct")
+    assert scores_of(found) == scores_of(alone), "the ranking is hsic's"
+
+
+def test_by_chance_the_bridge_is_taken_one_time_in_forty() -> None:
+    strategy = HsicOrDirect(name="hsic_or_direct")
+    ranking = ranking_of({"fr": 2.0, "en": 1.0})
+    taken = 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        values = {route: random.standard_normal(60) for route in ("fr", "direct")}
+        evidence = make_evidence({}, candidates=["fr", "en"], confidence=lambda routes, values=values: values)
+        against = strategy.weigh(ranking, evidence).against_direct
+        assert against is not None
+        taken += not against.chose_direct
+    assert 1 <= taken <= 18, "binomial(300, 1/40) has 99.9 % there"
+
+
+def test_without_a_ranking_there_is_nothing_to_weigh() -> None:
+    with pytest.raises(MissingEvidence, match="raise the share"):
+        HsicOrDirect(name="hsic_or_direct").weigh(
+            StrategyRecord(scores={}, missing="raise the share"), make_evidence({}, candidates=["fr"])
+        )
+
+
 def routes() -> RouteScores:
     return RouteScores(
         direct=np.array([1.0, 0.0, 0.0, 0.0]),
@@ -444,19 +721,17 @@ def test_the_oracle_looks_at_labels_and_takes_groups_whole() -> None:
 
 @pytest.mark.parametrize("name", LABEL_FREE)
 def test_no_other_strategy_uses_labels(name: str) -> None:
-    classes: dict[str, type[Strategy]] = {
-        "hsic": Hsic, "overlap": Overlap, "cosine": Cosine, "lexical": Lexical, "confidence": Confidence,
-        "random": Random,
-    }  # fmt: skip
-    assert not classes[name].uses_labels
-    assert not classes[name].evaluates_all
+    strategy = CLASSES[name]
+    assert not strategy.uses_labels
+    assert not strategy.evaluates_all
+    assert strategy.uses_dictionary == (name == "convergence")
     # Were a label looked at, the evidence would say so.
-    random = np.random.default_rng(0)
-    words = {code: random.standard_normal(9) for code in SETS}
-    evidence = make_evidence(
-        SETS, noise(0, 9), pair="de-sw", dictionary=lambda a, b: {"a": ("b",)}, confidence=lambda: words
-    )
-    assert set(classes[name](name=name).rank(evidence).scores) == {"en", "fr", "es"}
+    evidence = whole_evidence(route_scores=unavailable)
+    if not strategy.uses_dictionary:
+        evidence = replace(evidence, probe_pairs=unavailable)
+    found = strategy(name=name).rank(evidence)
+    assert set(found.scores) == {"en", "fr", "es"}
+    assert found.uses_dictionary == strategy.uses_dictionary
 
 
 def test_random_hangs_on_seed_and_pair_only() -> None:
@@ -490,9 +765,14 @@ def whole_evidence(**more: Any) -> Evidence:
     values = noise(12, 24)
     follow(values, [15, 16, 17, 18, 19])
     words = {"en": np.linspace(-2, -1, 24), "fr": np.linspace(-3, -1, 24), "es": np.linspace(-9, -1, 24)}
+    routes = {**words, "direct": np.linspace(-5, -1, 24)}
     given: dict[str, Any] = {
         "dictionary": lambda a, b: {"word": ("wort",)},
-        "confidence": lambda: words,
+        "probe_pairs": lambda: [(f"w{n}", f"v{n}") for n in range(24)],
+        "confidence": lambda wanted: {route: routes[route] for route in wanted},
+        "states": lambda prompts, block: np.random.default_rng(0).standard_normal((len(prompts), 6)),
+        "sentence_vectors": lambda code: some_vectors(code, noise_of=1.0),
+        "distances": lambda legs: Distances(dict.fromkeys(legs, 0.25), "made up"),
         "route_scores": lambda: RouteScores(np.zeros(24), {code: -w for code, w in words.items()}, ("g",) * 24),
     }
     return make_evidence(SETS, values, **(given | more))
@@ -510,6 +790,29 @@ def test_compare_ranks_by_every_strategy() -> None:
     assert found["hsic"].scores == alone.scores, "the keys of bridge reach each strategy"
     by_confidence = Compare(name="compare", primary="confidence")
     assert by_confidence.choose(found) == ("en", "confidence")
+    assert found["hsic_or_direct"].scores == found["hsic"].scores
+    assert Compare(name="compare", primary="hsic_or_direct").choose(found) == ("fr", "hsic_or_direct")
+
+
+def test_compare_with_direct_as_its_choice_chooses_no_bridge() -> None:
+    surer = {"en": -2.0, "fr": -2.0, "es": -2.0, "direct": -1.0}
+    words = {route: np.full(24, value) + np.linspace(0, 0.1, 24) for route, value in surer.items()}
+    compare = Compare(name="compare", primary="hsic_or_direct", match_self=False)
+    found = compare.rank_all(whole_evidence(confidence=lambda wanted: {route: words[route] for route in wanted}))
+    assert compare.choose(found) == (None, "hsic_or_direct")
+    assert Compare(name="compare").choose(found) == ("fr", "hsic"), "hsic itself knows no direct"
+
+
+def test_compare_computes_hsic_once() -> None:
+    evidence = whole_evidence()
+    asked: list[None] = []
+
+    def probe(neurons: Any) -> Any:
+        asked.append(None)
+        return evidence.probe(neurons)
+
+    Compare(name="compare", hsic={"bootstrap": 10}).rank_all(replace(evidence, probe=probe))
+    assert len(asked) == 1
 
 
 def test_compare_records_what_is_missing_and_goes_on() -> None:
@@ -517,7 +820,9 @@ def test_compare_records_what_is_missing_and_goes_on() -> None:
     evidence = replace(whole_evidence(dictionary=lambda a, b: None), probe=make_evidence(SETS, silent).probe)
     compare = Compare(name="compare")
     found = compare.rank_all(evidence)
-    assert {name for name, ranking in found.items() if ranking.missing is not None} == {"hsic", "lexical"}
+    missing = {name for name, ranking in found.items() if ranking.missing is not None}
+    assert missing == {"hsic", "hsic_or_direct", "lexical"}
+    assert found["hsic_or_direct"].missing == found["hsic"].missing
     assert "Raise probe.neuron_share" in (found["hsic"].missing or "")
     assert found["lexical"].missing == "no dictionary de-en to compare spellings by"
     assert found["lexical"].scores == {}

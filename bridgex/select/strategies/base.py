@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bridgex.config.settings import known_language
+from bridgex.config.settings import checked_template, known_language
 from bridgex.languages import Pair, all_languages, candidates, language
 from bridgex.records.schema import CandidateRecord, StrategyRecord
-from bridgex.select.evidence import Evidence, Floats
+from bridgex.select.evidence import Block, Evidence, Floats
 from bridgex.select.neurons import Reading
 
 Estimator = Literal["normalised", "unbiased", "biased", "paper"]
-LABEL_FREE = ("hsic", "overlap", "cosine", "lexical", "confidence", "random")
+LabelFree = Literal[
+    "hsic",
+    "overlap",
+    "cosine",
+    "convergence",
+    "alignment",
+    "confidence",
+    "hsic_or_direct",
+    "lexical",
+    "typology",
+    "random",
+]
+LABEL_FREE: tuple[LabelFree, ...] = get_args(LabelFree)
+"""Strategies that look at no right answer of an evaluated item."""
 # Two scores closer than this, relative to the larger, differ by rounding.
 _TIE = 1e-9
 
@@ -34,6 +47,31 @@ class HsicKeys(BaseModel):
     transform: Literal["none", "rank"] = Field("none", description="rank: Gaussian scores first")
     orders: int = Field(4, ge=0, description="random orders behind the chance correction")
     bootstrap: int = Field(200, ge=0, description="replicates over source words behind the intervals")
+    draws: int = Field(199, ge=0, description="random sets of neurons behind p_neuron_null")
+
+
+class ConvergenceKeys(BaseModel):
+    """Keys below `bridge.convergence`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block: Block = Field("last", description="whose output is compared: 1..L, or last: after the final norm")
+    prompt: str = Field(
+        '{language}:"{word}"→{bridge}:"', description="on the way from a {language}'s {word} into {bridge}"
+    )
+
+    @field_validator("block", mode="before")  # before: one line for what is neither, not one for each
+    @classmethod
+    def _block_is_one(cls, block: object) -> object:
+        if block != "last" and (not isinstance(block, int) or block < 1):
+            raise ValueError("should be a block from 1 on, or last")
+        return block
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_fits(cls, prompt: str) -> str:
+        checked_template(prompt, "language", "bridge", "word")
+        return checked_template(prompt, "language", "word", "bridge")
 
 
 class Strategy(BaseModel, ABC):
@@ -53,16 +91,20 @@ class Strategy(BaseModel, ABC):
     """Whether it needs text in every language."""
     reads_words: ClassVar[bool] = False
     """Whether it needs the pair's training words."""
+    uses_dictionary: ClassVar[bool] = False
+    """Whether it looks at those words' translations; evaluated items are none of them."""
 
     name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
     language: str | None = Field(None, description="the bridge of bridge=fixed")
     candidates: tuple[str, ...] | None = Field(None, min_length=1, description="codes to rank; null: the default ones")
-    primary: Literal["hsic", "overlap", "cosine", "lexical", "confidence", "random"] = Field(
-        "hsic", description="bridge=compare: the strategy whose first choice counts as chosen"
-    )
+    primary: LabelFree = Field("hsic", description="bridge=compare: the strategy whose first choice counts as chosen")
     neurons: Reading = Field("all", description="which neurons are the bridge's")
     match_self: bool = Field(True, description="whether a neuron in both sets may match itself")
+    margin: float = Field(
+        0.0, allow_inf_nan=False, description="bridge=hsic_or_direct: nats a token by which the bridge must be better"
+    )
     hsic: HsicKeys = Field(default_factory=HsicKeys)
+    convergence: ConvergenceKeys = Field(default_factory=ConvergenceKeys)
 
     @field_validator("language")
     @classmethod
@@ -114,8 +156,15 @@ class Strategy(BaseModel, ABC):
         return best_of(rankings[self.name]), self.name
 
 
+def chose_direct(ranking: StrategyRecord | None) -> bool:
+    """Whether a strategy that may choose to go directly did so."""
+    return ranking is not None and ranking.against_direct is not None and ranking.against_direct.chose_direct
+
+
 def best_of(ranking: StrategyRecord) -> str | None:
-    """The first-ranked candidate; None where the strategy is missing."""
+    """The first-ranked candidate; None where the strategy is missing or goes directly."""
+    if chose_direct(ranking):
+        return None
     return next((code for code, record in ranking.scores.items() if record.rank == 1), None)
 
 
@@ -166,22 +215,37 @@ def ranking_of_means(
     even = np.full(len(sizes), 1 / len(sizes))
     counts = np.random.default_rng(seed).multinomial(len(sizes), even, size=num_replicates)
     means = (sums @ counts.T) / (counts @ sizes)
-    low, high = np.percentile(means, [2.5, 97.5], axis=1)
-    is_best = means >= means.max(axis=0) - _TIE * np.abs(means).max(axis=0)
+    return with_intervals(ranking, means)
+
+
+def with_intervals(ranking: StrategyRecord, replicates: Floats) -> StrategyRecord:
+    """A ranking with the uncertainty that matters for choosing.
+
+    Args:
+        ranking: of all candidates.
+        replicates: `[candidates, replicates]`, the ranking's scores with other samples, the same ones for all
+            candidates.
+
+    Returns:
+        The ranking with intervals (2.5 and 97.5 percentiles), the share of replicates in which each candidate is best
+        (shared evenly where several are), and the interval of best less runner-up.
+    """
+    low, high = np.percentile(replicates, [2.5, 97.5], axis=1)
+    is_best = replicates >= replicates.max(axis=0) - _TIE * np.abs(replicates).max(axis=0)
     p_rank1 = (is_best / is_best.sum(axis=0)).mean(axis=1)
     scores = {
         code: record.model_copy(update={"ci95": (float(low[row]), float(high[row])), "p_rank1": float(p_rank1[row])})
         for row, (code, record) in enumerate(ranking.scores.items())
     }
-    return ranking.model_copy(update={"scores": scores, "margin_ci95": _margin_interval(ranking, means)})
+    return ranking.model_copy(update={"scores": scores, "margin_ci95": _margin_interval(ranking, replicates)})
 
 
-def _margin_interval(ranking: StrategyRecord, means: Floats) -> tuple[float, float] | None:
+def _margin_interval(ranking: StrategyRecord, replicates: Floats) -> tuple[float, float] | None:
     """95 % interval of best less runner-up, from replicates `[candidates, replicates]`; None: one candidate only."""
     rows = {record.rank: row for row, record in enumerate(ranking.scores.values())}
     if len(rows) < 2:
         return None
-    low, high = np.percentile(means[rows[1]] - means[rows[2]], [2.5, 97.5])
+    low, high = np.percentile(replicates[rows[1]] - replicates[rows[2]], [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -32,13 +32,16 @@ class Lexical(Strategy):
 
 
 class Confidence(Strategy):
-    """The model's own log-probability a token, over both steps of the way through a candidate; no labels."""
+    """The model's own log-probability a token, over both steps of the way through a candidate; no labels.
+
+    The token that ends an answer is left out: how likely a line ends there is not how sure the model is of the word.
+    """
 
     reads_words: ClassVar[bool] = True
 
     def rank(self, evidence: Evidence) -> StrategyRecord:
         """Mean over probe words."""
-        found = evidence.confidence()
+        found = evidence.confidence(evidence.candidates)
         values = {code: found[code] for code in evidence.candidates}
         return ranking_of_means(values, self.hsic.bootstrap, evidence.seed)
 
