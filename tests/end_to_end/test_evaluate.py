@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +61,8 @@ def test_the_default_run_writes_every_file_and_says_where(command: Run, tmp_path
         assert found["score"] == pytest.approx(sum(p["correct"] for p in of_route) / 24)
     assert predictions[0]["steps"][0]["prompt"] == f'qaa:"{predictions[0]["id"]}"→qaf:'
     assert (status["state"], len(status["fingerprints"]["model"])) == ("done", 64)
-    assert any("differ by 0 from recomputed ones" in detail for detail in status["details"])
+    (checked,) = filter(None, (re.search(r"by (\S+) from recomputed ones", detail) for detail in status["details"]))
+    assert float(checked.group(1)) <= 1e-6
     assert {line["measure"] for line in lines(folder / "measures.jsonl")} == {"hsic", "hsic_raw", "num_neurons"}
 
     # The same folder again: nothing is asked, the same table is shown.
@@ -155,7 +158,8 @@ def test_mistakes_are_lines_within_two_seconds(
     command: Run, tmp_path: Path, arguments: list[str], expected: list[str]
 ) -> None:
     seconds = []
-    while not seconds or (seconds[-1] >= 2.0 and len(seconds) < 4):  # a busy machine may be slow once
+    limit = 2.0 * float(os.environ.get("BRIDGEX_SLOW_MACHINE", "1"))
+    while not seconds or (seconds[-1] >= limit and len(seconds) < 4):  # a busy machine may be slow once
         start = time.perf_counter()
         done = command(*arguments, status=1)
         seconds.append(time.perf_counter() - start)
@@ -166,7 +170,7 @@ def test_mistakes_are_lines_within_two_seconds(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "outputs").exists(), "a mistake leaves nothing behind"
-    assert min(seconds) < 2.0
+    assert min(seconds) < limit
 
 
 def test_holding_neurons_is_tested_recorded_and_shown(command: Run, tmp_path: Path) -> None:
@@ -315,7 +319,7 @@ def test_a_run_that_cannot_rank_says_which_key_to_turn(command: Run, tmp_path: P
     command("probe.neuron_share=0.001", "bridge=compare", "hydra.run.dir=compare")
     strategies = read(tmp_path / "compare" / "ranking.json")["strategies"]
     assert "no middle block" in strategies["hsic"]["missing"]
-    assert all(found["missing"] is None for name, found in strategies.items() if name != "hsic")
+    assert all(found["missing"] is None for name, found in strategies.items() if "hsic" not in name)
     assert read(tmp_path / "compare" / "metrics.json")["chosen"] is None
 
 
