@@ -38,7 +38,8 @@ DEFAULT = ("quote", "last", max(WORDS))
 Variant = tuple[str, int | str, int]
 
 _FIELDS = f"""
-fields:{FIELDS}  measure      convergence; a strategy of bridge=compare, with its defaults; `ranks` and `z-scores`: convergence
+fields:{FIELDS}
+  measure      convergence; a strategy of bridge=compare, with its defaults; `ranks` and `z-scores`: convergence
                (last block, quote, all words) combined with confidence by the mean of ranks, of standardised scores;
                direct, random (expected), oracle (out of fold). By kind of pair: convergence with its defaults only
   block, words, prompt   of convergence: last is after the final norm; words at most, as many as there are

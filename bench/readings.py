@@ -25,7 +25,8 @@ READINGS = ("all", "specific", "specific_top_k")
 WAYS = (("normalised", 1, True), ("normalised", 1, False), ("paper", 0, True))
 
 _FIELDS = f"""
-fields:{FIELDS}  reading      which neurons are the bridge's: bridge.neurons
+fields:{FIELDS}
+  reading      which neurons are the bridge's: bridge.neurons
   estimator    bridge.hsic.estimator; chance_corrected: whether the mean over shifts is taken off
   match_self   whether a neuron in both sets may match itself
   missing      pairs for which there is no such neuron in any middle block

@@ -38,8 +38,7 @@ FIELDS = """
   score, regret, spearman   mean over pairs of the score via its first choice, of the oracle's score out of fold less
                that, and of its rank correlation with the routes' scores, each with its 95 % interval by resampling
                languages (null: fewer than five)
-  against_confidence   mean score via its first choice less that of confidence, on the pairs that both ranked
-"""
+  against_confidence   mean score via its first choice less that of confidence, on the pairs that both ranked"""
 
 
 @dataclass(frozen=True)
