@@ -248,6 +248,7 @@ def _ablate(stage: Stage, sets: AblationSets, bridge: Language, predictions: Seq
         route,
         ablated=str(task.ablate),
         num_neurons=sets.num_neurons,
+        num_matched=sets.num_matched,
         seed=settings.seed,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +38,28 @@ class GoldSample:
     texts: tuple[str, ...]
 
     @property
-    def continuations(self) -> list[Continuation]:
-        """The texts after the prompt."""
-        return [Continuation(self.prompt, text) for text in self.texts]
+    def rows(self) -> list[GoldRow]:
+        """One for each text."""
+        return [
+            GoldRow(self.item, self.route, place, Continuation(self.prompt, t)) for place, t in enumerate(self.texts)
+        ]
+
+
+@dataclass(frozen=True)
+class GoldRow:
+    """One right answer to one sample.
+
+    Attributes:
+        item: the sample's.
+        route: the sample's.
+        place: of the text among the sample's.
+        continuation: the text after the sample's prompt.
+    """
+
+    item: str
+    route: str
+    place: int
+    continuation: Continuation
 
 
 class AblationModule(LightningModule):
@@ -69,24 +87,26 @@ class AblationModule(LightningModule):
         """
         self._sites = find_sites(self.model)
 
-    def predict_step(self, batch: Sequence[GoldSample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """For each sample its item, its route, and the log-probability of a right answer under each condition, nats.
+    def predict_step(self, batch: Sequence[GoldRow], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """For each row its item, route and place, and the text's log-probability under each condition, nats.
 
-        The conditions: nothing held, the chosen neurons held, then each random set.
+        The conditions: nothing held, the chosen neurons, the matched ones of them, then each random set.
         """
-        asked = [continuation for sample in batch for continuation in sample.continuations]
+        asked = [row.continuation for row in batch]
         conditions = []
         with MeanAblation(self._sites, self._sets.means, self._num_prefix) as ablation:
-            for held in ({}, self._sets.chosen, *self._sets.random):
+            for held in ({}, self._sets.chosen, self._sets.matched, *self._sets.random):
                 ablation.hold(held)
-                found = iter(self._engine.logprobs(asked))
-                conditions.append([_logsumexp([next(found) for _ in sample.texts]) for sample in batch])
+                conditions.append(self._engine.logprobs(asked))
                 ablation.check()
-        return [(s.item, s.route, list(values)) for s, values in zip(batch, zip(*conditions, strict=True), strict=True)]
+        return [
+            ((row.item, row.route), row.place, list(values))
+            for row, values in zip(batch, zip(*conditions, strict=True), strict=True)
+        ]
 
-    def cost(self, sample: GoldSample) -> int:
-        """Tokens that a sample takes: all its texts, each after the prompt."""
-        return sum(map(self._engine.length, sample.continuations))
+    def cost(self, row: GoldRow) -> int:
+        """Tokens of a row: of a batch the largest one times its rows is what the padded batch takes."""
+        return self._engine.length(row.continuation)
 
 
 def collect_ablation(
@@ -107,15 +127,16 @@ def collect_ablation(
         batch_tokens: tokens in one batch at most, padding included.
 
     Returns:
-        By item and route, nats: nothing held, the chosen neurons held, each random set held `[2 + sets]`.
+        By item and route, nats: nothing held, the chosen neurons held, the matched ones of them, each random set
+        `[3 + sets]`.
     """
     collect = CollectOutputs()
     module = AblationModule(loaded, sets)
-    data = SampleData(samples, module.cost, batch_tokens)
+    # Texts and not samples are batched: of samples with few long and with many short texts no single cost bounds both
+    # the rows of a batch and their length.
+    data = SampleData([row for sample in samples for row in sample.rows], module.cost, batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
-    return {(item, route): np.array(values) for item, route, values in collect.found}
-
-
-def _logsumexp(values: Sequence[float]) -> float:
-    largest = max(values)
-    return largest + math.log(sum(math.exp(value - largest) for value in values))
+    texts: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for key, place, values in collect.found:
+        texts.setdefault(key, {})[place] = values
+    return {key: np.logaddexp.reduce(np.array(list(found.values())), axis=0) for key, found in texts.items()}

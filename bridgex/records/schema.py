@@ -94,34 +94,42 @@ class Tested(Record):
     """A mean over items with its test."""
 
     mean: float
-    ci95: tuple[float, float] = Field(description="95 % bootstrap interval, groups resampled whole")
+    ci95: tuple[float, float] | None = Field(
+        description="95 % bootstrap interval, groups resampled whole; null: one group"
+    )
     p: float = Field(description="two-sided paired approximate randomisation over items")
 
 
 class AblatedRoute(Record):
-    """What a route loses when neurons are held at their means."""
+    """What the last step of a route loses when neurons are held at their means."""
 
     logprob: float = Field(description="mean log-probability of a right answer, nothing held, nats")
     loss: Tested = Field(description="what holding the chosen neurons takes off it, nats")
-    random_loss: float = Field(description="what random sets take off it, mean over sets")
+    matched_loss: float | None = Field(description="the same of those that have a match; null: not compared")
+    random_loss: float | None = Field(description="the same of random sets, mean over sets; null: not compared")
 
 
 class Ablation(Record):
-    """Does the bridge route need the neurons more than the direct one, and more than other neurons?"""
+    """Does the last step of the bridge route need the neurons more than the direct question, and more than others?"""
 
     ablated: str = Field(description="overlap, bridge or both")
     bridge: str = Field(description="the chosen bridge")
     n: int = Field(description="items with a last question on both routes")
     num_left_out: int = Field(description="items without one: the model gave no bridge text")
     num_neurons: int = Field(description="neurons held")
+    num_matched: int = Field(
+        description="those of them with others of their block within .25 sd in activation share and mean"
+    )
     num_random_sets: int = Field(
-        description="random sets of as many neurons, matched by block on activation share and mean"
+        description="random sets: each matched neuron or one of its matches; 0: too few different ones exist"
     )
     routes: dict[str, AblatedRoute] = Field(description="direct and the chosen bridge's")
     difference: Tested = Field(description="loss via the bridge - loss directly, the same items")
-    above_random: Tested = Field(description="the same less its mean over the random sets")
-    p_random_sets: float = Field(
-        description="(1 + random sets whose difference is at least as large) / (1 + random sets)"
+    above_random: Tested | None = Field(
+        description="the same of the matched neurons, less its mean over the random sets; null: not compared"
+    )
+    p_random_sets: float | None = Field(
+        description="two-sided: how many random sets differ as far, the matched set counted as one of them"
     )
     verdict: str
 
@@ -162,11 +170,15 @@ class CandidateRecord(Record):
         None, description="share of shifts that score as high: any dependence at all"
     )
     p_any_dependence_corrected: float | None = Field(None, description="Holm's, over the candidates")
-    random_neurons: float | None = Field(
-        None, description="mean score of random neurons that answer as often, self-matches left out"
+    matched: float | None = Field(
+        None, description="share of its neurons for which others of their block answer as often to source and target"
     )
+    without_self_matches: float | None = Field(
+        None, description="raw score of those neurons, matches of a neuron with itself left out"
+    )
+    random_neurons: float | None = Field(None, description="the same of random neurons that answer as often")
     p_neuron_null: float | None = Field(
-        None, description="how often random neurons of the same blocks that answer as often score as high"
+        None, description="share of sets of such neurons, its own included, that score as high; null: too few sets"
     )
     p_neuron_null_corrected: float | None = Field(None, description="Holm's, over the candidates")
     smaller_leg: float | None = Field(None, description="the smaller of source-bridge and bridge-target")
@@ -178,7 +190,9 @@ class AgainstDirect(Record):
     """A strategy's first choice against going directly, by what can be seen without labels."""
 
     bridge: str = Field(description="the first-ranked candidate")
-    gain: float = Field(description="via it - direct: mean log-probability a token over the probe words, nats")
+    gain: float = Field(
+        description="via it, in its less sure step, - direct: log-probability a token, mean over probe words, nats"
+    )
     ci95: tuple[float, float] = Field(description="its 95 % bootstrap interval, the same words for both")
     margin: float = Field(description="bridge.margin: what the interval's lower end must exceed for the bridge")
     chose_direct: bool = Field(description="whether it does not")

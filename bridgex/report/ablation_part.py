@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bridgex.records.schema import Ablation, Tested
-from bridgex.report.charts import Dot, Mark, dots
+from bridgex.report.charts import Dot, dots
 from bridgex.report.markup import Html, Section, join, section, tag
 from bridgex.report.run_files import RunFiles
-from bridgex.report.tables import Cell, Column, Row, interval, number, probability, table
+from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table
 
 _NEURONS = {
     "overlap": "neurons that source and target share",
@@ -23,9 +23,16 @@ def ablation(run: RunFiles) -> Section | None:
     held = _NEURONS[found.ablated].format(bridge=found.bridge)
     about = (
         f"{found.num_neurons} {held} were held at their mean activation while the right answer of {found.n} items was "
-        f"weighed, with the bridge text that the model had given. Loss: log-probability of a right answer that this "
-        f"takes away, nats. Random: {found.num_random_sets} sets of as many other neurons of the same blocks, matched "
-        f"one by one on activation share and mean."
+        f"weighed. Only the last question of a route is weighed: directly, or with the bridge text that the model had "
+        f"given with nothing held. Loss: log-probability of a right answer that this takes away, nats. "
+    )
+    compared = (
+        f"Random: {found.num_random_sets} sets, in each of which every one of the {found.num_matched} neurons that have "
+        f"a match is either itself or another neuron of its block within a quarter of a standard deviation in activation "
+        f"share and mean."
+        if found.num_random_sets
+        else f"Only {found.num_matched} of the neurons have others of their block that are as active, too few for "
+        f"random sets to compare with."
     )
     left_out = f" {found.num_left_out} items have no bridge text and are left out." if found.num_left_out else ""
     return section(
@@ -35,7 +42,7 @@ def ablation(run: RunFiles) -> Section | None:
         _chart(found),
         _routes(found),
         _tests(found),
-        tag("p", about + left_out, class_="small"),
+        tag("p", about + compared + left_out, class_="small"),
     )
 
 
@@ -44,8 +51,7 @@ def _chart(found: Ablation) -> Html:
         Dot(route, part.loss.mean, part.loss.ci95, "direct" if route == "direct" else "chosen")
         for route, part in found.routes.items()
     ]
-    marks = [Mark(f"random, {route}", part.random_loss) for route, part in found.routes.items()]
-    return dots("Loss with 95 % intervals, nats. Dashed: random neurons.", rows, marks, is_from_zero=True)
+    return dots("Loss with all of them held, 95 % intervals, nats.", rows, is_from_zero=True)
 
 
 def _routes(found: Ablation) -> Html:
@@ -54,10 +60,20 @@ def _routes(found: Ablation) -> Html:
         Column("log p", hint="log-probability of a right answer, nothing held, nats"),
         Column("loss"),
         Column("95 % interval"),
+        Column("matched", hint="loss with only those held that have a match"),
         Column("random", hint="mean loss under the random sets"),
     ]
     rows = [
-        Row([route, number(part.logprob), number(part.loss.mean), interval(part.loss.ci95), number(part.random_loss)])
+        Row(
+            [
+                route,
+                number(part.logprob),
+                number(part.loss.mean),
+                _interval(part.loss),
+                number(part.matched_loss),
+                number(part.random_loss),
+            ]
+        )
         for route, part in found.routes.items()
     ]
     return table("loss by route", columns, rows)
@@ -70,14 +86,18 @@ def _tests(found: Ablation) -> Html:
         Column("95 % interval"),
         Column("p", hint="two-sided paired randomisation over items"),
     ]
-    rows = [
-        _test(f"loss via {found.bridge} less loss directly", found.difference),
-        _test("the same less that of random neurons", found.above_random),
-    ]
-    share = f"Share of sets, this one included, with a difference as large: {probability(found.p_random_sets)}."
-    return join(table("differences", columns, rows), tag("p", share, class_="small"))
+    rows = [_test(f"loss via {found.bridge} less loss directly", found.difference)]
+    if found.above_random is None or found.p_random_sets is None:
+        return table("differences", columns, rows)
+    rows.append(_test("the same of the matched ones, less that of random sets", found.above_random))
+    place = f"The matched set's place among the random sets: p = {probability(found.p_random_sets)}, two-sided."
+    return join(table("differences", columns, rows), tag("p", place, class_="small"))
 
 
 def _test(label: str, tested: Tested) -> Row:
     mean = Cell(number(tested.mean, is_signed=True), tested.mean)
-    return Row([label, mean, interval(tested.ci95), probability(tested.p)])
+    return Row([label, mean, _interval(tested), probability(tested.p)])
+
+
+def _interval(tested: Tested) -> str:
+    return MISSING if tested.ci95 is None else interval(tested.ci95)

@@ -28,6 +28,8 @@ def show(folder: Path, page: Path, console: Console | None = None) -> None:
         strategies = Ranking.model_validate_json(ranking.read_bytes()).strategies
         if len(strategies) > 1:
             console.print(_strategies(metrics, strategies))
+        if (line := _random_neurons_line(strategies)) is not None:
+            console.print(Text(line), soft_wrap=True)
     for line in _remarks(metrics, status):
         console.print(Text(line), soft_wrap=True)
     if metrics.ablation is not None:
@@ -124,6 +126,20 @@ def _strategies(metrics: Metrics, strategies: Mapping[str, StrategyRecord]) -> T
     return table
 
 
+def _random_neurons_line(strategies: Mapping[str, StrategyRecord]) -> str | None:
+    """What the first choice by neurons scores against random neurons; None: no strategy has such a comparison."""
+    for name, ranking in strategies.items():
+        for code, found in ranking.scores.items():
+            p, corrected = found.p_neuron_null, found.p_neuron_null_corrected
+            own, random = found.without_self_matches, found.random_neurons
+            if found.rank == 1 and None not in (p, corrected, own, random):
+                return (
+                    f"{name}: neurons of {code} score {own:.3f}, random ones that answer as often {random:.3f}: "
+                    f"p = {p:.2g}, {corrected:.2g} corrected for {len(ranking.scores)} candidates"
+                )
+    return None
+
+
 def _misses(score: RouteScore) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in score.misses.items()) or "none"
 
@@ -136,10 +152,12 @@ def _remarks(metrics: Metrics, status: Status | None) -> list[str]:
 
 def _ablation_line(found: Ablation) -> str:
     difference = found.difference
+    ends = "" if difference.ci95 is None else f" [{difference.ci95[0]:+.3f}, {difference.ci95[1]:+.3f}]"
+    above = found.above_random
+    random = "" if above is None else f"; against random neurons {above.mean:+.3f}, p = {above.p:.2g}"
     return (
-        f"holding {found.num_neurons} neurons ({found.ablated}): via {found.bridge} loses {difference.mean:+.3f} nats "
-        f"more than direct [{difference.ci95[0]:+.3f}, {difference.ci95[1]:+.3f}], p = {difference.p:.2g}; against "
-        f"random neurons {found.above_random.mean:+.3f}, p = {found.above_random.p:.2g}: {found.verdict}"
+        f"holding {found.num_neurons} neurons ({found.ablated}): the last step via {found.bridge} loses "
+        f"{difference.mean:+.3f} nats more than direct{ends}, p = {difference.p:.2g}{random}: {found.verdict}"
     )
 
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from bridgex.select.evidence import Floats, LanguageProfile, Mask
 
+# Largest difference between a neuron and its match, in standard deviations.
+_CALIPER = 0.25
 Reading = Literal["all", "specific", "specific_top_k"]
 
 
@@ -70,28 +72,32 @@ def bridge_neurons(
 def matched_neurons(members: Mask, allowed: Mask, covariates: Floats, num_matches: int) -> npt.NDArray[np.int64]:
     """For each member of a set, other neurons of its block that are like it; none is given to two members.
 
-    Nearest first, Euclidean over the covariates, each in units of its standard deviation over the block. Every member
-    gets its first match before any gets its second.
+    Like it: within a quarter of a standard deviation, over the block, in every covariate (the usual caliper, Rosenbaum
+    and Rubin 1985). Members are the most active neurons by definition, so without a caliper their nearest neighbours
+    would all be less active than they are. Of the like ones the nearest first, and every member gets its first match
+    before any gets its second.
 
     Args:
         members: `[I]`, the set.
         allowed: `[I]`, neurons that may stand in; members are never given.
-        covariates: `[I, D]`, what the neurons should agree in.
-        num_matches: matches of each member, fewer where the block has not enough neurons for all.
+        covariates: `[I, D]`, what the neurons must agree in.
+        num_matches: matches of each member at most.
 
     Returns:
-        `[members, matches]`, the neurons' indices; members in the order of their own indices.
+        `[members, num_matches]`, the neurons' indices, -1 where there is none; members in the order of their own
+        indices.
     """
     own, others = np.flatnonzero(members), np.flatnonzero(allowed & ~members)
-    num_matches = min(num_matches, len(others) // max(1, len(own)))
     scaled = covariates / np.maximum(covariates.std(axis=0), np.finfo(np.float64).tiny)
-    distances = np.linalg.norm(scaled[own, None] - scaled[None, others], axis=2)
-    found = np.zeros((len(own), num_matches), dtype=np.int64)
+    gaps = np.abs(scaled[own, None] - scaled[None, others])
+    distances = np.where((gaps <= _CALIPER).all(axis=2), np.linalg.norm(gaps, axis=2), np.inf)
+    found = np.full((len(own), num_matches), -1, dtype=np.int64)
     for turn in range(num_matches):
         for row in range(len(own)):
-            nearest = int(distances[row].argmin())
-            found[row, turn] = others[nearest]
-            distances[:, nearest] = np.inf
+            nearest = int(distances[row].argmin()) if len(others) else 0
+            if len(others) and distances[row, nearest] < np.inf:
+                found[row, turn] = others[nearest]
+                distances[:, nearest] = np.inf
     return found
 
 

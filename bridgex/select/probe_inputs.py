@@ -11,14 +11,17 @@ import numpy.typing as npt
 
 from bridgex.select.evidence import Evidence, Mask
 from bridgex.select.neurons import Reading, bridge_neurons, language_neurons, matched_neurons, overlap_neurons
+from bridgex.select.strategies.base import MissingEvidence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bridgex.stats.neuron_null import NeuronPool
 
-# Neurons that may stand in for one of a candidate's: 4 ** neurons random sets, at four times the matrix.
+# Neurons that may stand in for one of a candidate's, at up to four times the matrix.
 _NUM_MATCHES = 4
+# The length correction takes five numbers from each neuron: of fewer words it leaves next to nothing.
+_MIN_WORDS_BY_LENGTH = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,7 @@ def block_inputs(
         blocks: numbers of the blocks, in each of which every set has a neuron.
         match_self: whether a neuron in both sets may match itself.
         with_null: whether neurons that may stand in for the candidates' are read too: for each up to four of its block
-            that are not the candidate's, matched on activation share over source text and over target text.
+            that are not the candidate's and like it in activation share over source text and over target text.
     """
     union = [np.logical_or.reduce(masks) for masks in zip(*sets.of_bridge.values(), strict=True)]
     matches = {block: _matches(evidence, sets, block) for block in blocks} if with_null else {}
@@ -104,7 +107,7 @@ def block_inputs(
         if place + 1 in blocks:
             chosen = sets.overlap[place] | union[place]
             for found in matches.get(place + 1, []):
-                chosen[found] = True
+                chosen[found[found >= 0]] = True
         wanted.append(np.flatnonzero(chosen))
     activations = evidence.probe(wanted)
     inputs = BlockInputs([], [], [[] for _ in sets.of_bridge], [], [] if with_null else None)
@@ -116,7 +119,7 @@ def block_inputs(
 
 
 def _matches(evidence: Evidence, sets: NeuronSets, block: int) -> list[npt.NDArray[np.int64]]:
-    """By candidate, neurons that may stand in for each of its neurons in a block: `[neurons, matches]`."""
+    """By candidate, neurons that may stand in for each of its neurons in a block: `[neurons, matches]`, -1: none."""
     pair = evidence.pair
     shares = np.stack([evidence.profile(code).share[block - 1] for code in (pair.source, pair.target)], axis=1)
     return [
@@ -147,11 +150,13 @@ def _add_block(
     for columns, masks in zip(inputs.columns, sets.of_bridge.values(), strict=True):
         columns.append(torch.from_numpy(np.flatnonzero(masks[block - 1][index][of_any])))
     if matches is not None and inputs.pools is not None:
-        pool = np.unique(np.concatenate([found.ravel() for found in matches]))
+        given = np.concatenate([found.ravel() for found in matches])
+        pool = np.unique(given[given >= 0])
+        placed = [np.where(found >= 0, np.searchsorted(pool, found), -1) for found in matches]
         inputs.pools.append(
             NeuronPool(
                 values=values[np.searchsorted(index, pool)],
-                matches=tuple(torch.from_numpy(np.searchsorted(pool, found)) for found in matches),
+                matches=tuple(map(torch.from_numpy, placed)),
                 is_own=is_own,
                 is_own_in_pool=torch.from_numpy(index[rows][:, None] == pool[None]),
             )
@@ -166,5 +171,11 @@ def _values(evidence: Evidence, values: npt.NDArray[Any], num_tokens: npt.NDArra
 
     matrix = torch.tensor(np.asarray(values, dtype=np.float32))
     if evidence.probe_settings.partial_length:
+        if len(num_tokens) < _MIN_WORDS_BY_LENGTH and len(set(num_tokens.tolist())) > 1:
+            raise MissingEvidence(
+                f"probe.partial_length=true: {len(num_tokens)} probe words of several lengths, and at least "
+                f"{_MIN_WORDS_BY_LENGTH} are needed to take out what length does. Raise probe.limit, give a longer "
+                f"word list, or use probe.partial_length=false"
+            )
         return residualise_length(matrix, torch.tensor(np.asarray(num_tokens, dtype=np.float64)))
     return matrix

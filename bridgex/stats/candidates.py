@@ -18,14 +18,16 @@ level they are too wide. Kernel widths are those of all samples, and `chance` is
 Beside them stands the interval by influence functions (`bridgex.stats.influence`), `score +- 1.96 sd / sqrt(N)`, which
 costs about one pass instead of one a replicate.
 
-**Neuron null.** Random sets of neurons, as large as a candidate's and matched with it neuron by neuron, say whether the
-candidate's neurons are special or whether any as active would do: `p = (1 + #{random >= observed}) / (1 + draws)`, raw
-scores without self-matches on both sides (`bridgex.stats.neuron_null`). Both p-values are also given corrected for the
-number of candidates (Holm 1979).
+**Neuron null.** Random sets of neurons, matched with a candidate's neuron by neuron, say whether the candidate's
+neurons are special or whether any as active would do: `p = (1 + #{random >= observed}) / (1 + draws)`, raw scores
+without self-matches on both sides, neurons without a match left out of both (`bridgex.stats.neuron_null`). Both
+p-values are also given corrected for the number of candidates (Holm 1979).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,8 +41,19 @@ from bridgex.stats.resampling import BlockTable, block_table, observed_scores, s
 
 Interval = tuple[float, float]
 _NORMAL_975 = 1.959964
+# Of fewer different sets of neurons no 20 would lie above a p of 0.05.
+_MIN_SETS = 400
 # Two scores closer than this, relative to the larger, differ by rounding.
 _TIE = 1e-9
+
+
+class _Null(NamedTuple):
+    """See `CandidateScore`."""
+
+    matched: float | None
+    without_self_matches: float | None
+    random_neurons: float | None
+    p: float | None
 
 
 class NoUsableBlockError(ValueError):
@@ -70,8 +83,12 @@ class CandidateScore:
         p_any_dependence: share of shifts, the observed arrangement included, that score at least as high. It tests "any
             dependence at all" and says nothing about which candidate is better. None without shifts.
         p_any_dependence_corrected: the same, corrected for the number of candidates.
-        random_neurons: mean score of the random sets, without self-matches; None without a pool, or under `paper`.
-        p_neuron_null: how often random neurons that are as active score as high; None as before.
+        matched: share of its neurons, over the blocks kept, that have a match; None without a pool, or under `paper`.
+        without_self_matches: mean block score of those neurons, without matches of a neuron with itself; None where
+            there are none, or no pair is left.
+        random_neurons: the same of the random sets, mean over draws.
+        p_neuron_null: share of sets, its own included, that score at least as high; None where fewer than 400 different
+            sets exist, of which too few would be as high by chance to say anything at 0.05.
         p_neuron_null_corrected: the same, corrected for the number of candidates.
         block_scores: raw score of each block kept.
     """
@@ -85,6 +102,8 @@ class CandidateScore:
     p_rank1: float | None
     p_any_dependence: float | None
     p_any_dependence_corrected: float | None
+    matched: float | None
+    without_self_matches: float | None
     random_neurons: float | None
     p_neuron_null: float | None
     p_neuron_null_corrected: float | None
@@ -239,30 +258,42 @@ def _neuron_null(
     transform: Transform,
     num_draws: int,
     seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Mean scores of the random sets and p `[candidates]`, over the blocks where a candidate has matches; else nan."""
+) -> list[_Null]:
+    """What the random sets say of each candidate, over the blocks in which it and all of them have a score."""
     # Its own stream, so that orders and half-samples are the same with and without it.
     generator = torch.Generator().manual_seed(seed)
-    observed, draws = [], []
+    parts, sizes = [], []
     for block, (found, x, pool) in enumerate(zip(tables, x_blocks, pools, strict=True)):
         if found is not None:
             (table,) = found
-            null = neuron_null_scores(
-                table,
-                _reorder(x, order),
-                pool._replace(values=_reorder(pool.values, order)),
-                [c[block] for c in columns_of_candidate],
-                transform=transform,
-                num_draws=num_draws,
-                generator=generator,
+            columns = [c[block] for c in columns_of_candidate]
+            parts.append(
+                neuron_null_scores(
+                    table,
+                    _reorder(x, order),
+                    pool._replace(values=_reorder(pool.values, order)),
+                    columns,
+                    transform=transform,
+                    num_draws=num_draws,
+                    generator=generator,
+                )
             )
-            observed.append(null.observed)
-            draws.append(null.draws)
-    means = torch.stack(draws).nanmean(dim=0)
-    at_least = means >= torch.stack(observed).nanmean(dim=0)[:, None]
-    p = (1 + at_least.double().sum(dim=1)) / (1 + num_draws)
-    found_none = means.isnan().any(dim=1)
-    return means.mean(dim=1), p.masked_fill(found_none, torch.nan)
+            sizes.append([len(c) for c in columns])
+    observed, draws, log_sets, num_matched = (torch.stack(column) for column in zip(*parts, strict=True))
+    counts = ~(observed.isnan() | draws.isnan().any(dim=2))
+    results = []
+    for candidate, kept in enumerate(counts.T):
+        share = float(num_matched[:, candidate].sum()) / max(1, sum(size[candidate] for size in sizes))
+        if not bool(kept.any()):
+            results.append(_Null(share, None, None, None))
+            continue
+        score, random = observed[kept, candidate].mean(), draws[kept, candidate].mean(dim=0)
+        # Equal sets are equal but for rounding.
+        num_as_high = int((random >= score - _TIE * score.abs()).sum())
+        is_enough = float(log_sets[kept, candidate].sum()) >= math.log(_MIN_SETS)
+        p = (1 + num_as_high) / (1 + num_draws) if is_enough else None
+        results.append(_Null(share, float(score), float(random.mean()), p))
+    return results
 
 
 def _standard_errors(blocks: list[list[BlockTable]]) -> Tensor | None:
@@ -316,7 +347,7 @@ def _summary(
     arrangements: Tensor,
     deviations: Tensor,
     errors: Tensor | None,
-    null: tuple[Tensor, Tensor] | None,
+    null: list[_Null] | None,
     dropped: tuple[int, ...],
     num_blocks: int,
 ) -> CandidateScores:
@@ -333,7 +364,8 @@ def _summary(
     replicates = score[:, None] + deviations
     intervals, p_rank1 = [_interval(r) for r in replicates], _shares_of_best(replicates)
     any_dependence = _values(p_any, len(score))
-    random_neurons, neuron_null = (_values(part, len(score)) for part in null or (None, None))
+    nulls = [_Null(None, None, None, None)] * len(score) if null is None else null
+    neuron_null = [found.p for found in nulls]
     margin, margin_ci95 = None, None
     if len(score) > 1:
         best, runner_up = ranks.index(1), ranks.index(2)
@@ -351,7 +383,9 @@ def _summary(
                 p_rank1=None if p_rank1 is None else float(p_rank1[c]),
                 p_any_dependence=any_dependence[c],
                 p_any_dependence_corrected=_corrected(any_dependence)[c],
-                random_neurons=random_neurons[c],
+                matched=nulls[c].matched,
+                without_self_matches=nulls[c].without_self_matches,
+                random_neurons=nulls[c].random_neurons,
                 p_neuron_null=neuron_null[c],
                 p_neuron_null_corrected=_corrected(neuron_null)[c],
                 block_scores=tuple(per_block[:, c].tolist()),
@@ -384,10 +418,8 @@ def _ranks(score: Tensor) -> tuple[list[int], tuple[tuple[int, ...], ...]]:
 
 
 def _values(found: Tensor | None, size: int) -> list[float | None]:
-    """Plain numbers, None for nan and for what was not computed."""
-    if found is None:
-        return [None] * size
-    return [None if value != value else value for value in found.tolist()]
+    """Plain numbers, None for what was not computed."""
+    return [None] * size if found is None else list(found.tolist())
 
 
 def _corrected(p_values: list[float | None]) -> list[float | None]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,19 @@ def test_sigterm_leaves_an_interrupted_run_that_goes_on(
         (["task.prompt=hello"], ["task.prompt=hello: must name {word}"]),
         (["task.ablate=both", "bridge=none"], ["task.ablate=both: compares two routes, and bridge=none has one"]),
         (["task.ablate=all"], ["task.ablate=all"]),
+        (["model.quantization=4bit"], ["model.quantization=4bit: is for the weights of large models"]),
+        pytest.param(
+            ["model=llama3", "pair=de-fr", "model.device_map=auto", "model.quantization=8bit"],
+            [
+                "data.root: not set",
+                "the hub cannot be reached",
+                "model.device_map=auto: needs accelerate, not installed here",
+                "model.quantization=8bit: needs accelerate and bitsandbytes, not installed here. Run pip install 'brid",
+            ],
+            marks=pytest.mark.skipif(
+                any(map(find_spec, ("accelerate", "bitsandbytes"))), reason="what is tested is that these are missing"
+            ),
+        ),
     ],
 )
 def test_mistakes_are_lines_within_two_seconds(
@@ -173,11 +187,23 @@ def test_mistakes_are_lines_within_two_seconds(
     assert min(seconds) < limit
 
 
+def test_an_unknown_model_type_is_one_line(command: Run, tmp_path: Path) -> None:
+    folder = make_random_model(tmp_path, seed=0)
+    (folder / "config.json").write_text('{"model_type": "nonsense"}')
+    words = tmp_path / "words.txt"
+    words.write_text("".join(f"w{n} v{n}\n" for n in range(40)))
+    given = ["model=hf", f"model.path={folder}", "pair=de-fr", f"data.dictionary={words}", "bridge=none"]
+    done = command(*given, status=1)
+    (line,) = [found for found in done.stderr.splitlines() if found.startswith("error: ")]
+    assert line.startswith(f"error: {folder}/config.json: model_type=nonsense is not known to transformers ")
+    assert "Traceback" not in done.stderr
+
+
 def test_holding_neurons_is_tested_recorded_and_shown(command: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = command("task.ablate=overlap", "task.limit=12", "bridge.hsic.orders=0", f"hydra.run.dir={folder}")
     found = read(folder / "metrics.json")["ablation"]
-    assert (found["ablated"], found["n"] + found["num_left_out"], found["num_random_sets"]) == ("overlap", 12, 19)
+    assert (found["ablated"], found["n"] + found["num_left_out"]) == ("overlap", 12)
     assert set(found["routes"]) == {"direct", f"via {found['bridge']}"}
     assert found["verdict"] in done.stdout.replace("\n", " ")
     page = (folder / "report.html").read_text(encoding="utf-8")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,14 +79,14 @@ def test_every_condition_is_what_it_says(loaded: LoadedModel) -> None:
     means = {site.block: random.standard_normal(site.num_neurons) for site in sites}
     conditions = [
         {block: np.sort(random.choice(256, size=20, replace=False)) for block in blocks}
-        for blocks in ([2, 3], [2, 3], [1, 5])
+        for blocks in ([2, 3], [2, 3], [1, 5], [2])
     ]
     samples = [
         GoldSample("1", "direct", 'qaa:"kade"→qaf:', ('"tumi"', '"so"')),
         GoldSample("1", "via qad", 'qaa:"kade"→qad:"a"→qaf:', ('"tumi"', '"so"')),
         GoldSample("2", "direct", 'qaa:"na"→qaf:', ('"mirelo"',)),
     ]
-    sets = AblationSets(conditions[0], tuple(conditions[1:]), means)
+    sets = AblationSets(conditions[0], conditions[1], tuple(conditions[2:]), means)
     for batch_tokens in (1, 4096):
         found = collect_ablation(loaded, sets, samples, make_trainer, batch_tokens=batch_tokens)
         assert set(found) == {(sample.item, sample.route) for sample in samples}
@@ -92,3 +94,31 @@ def test_every_condition_is_what_it_says(loaded: LoadedModel) -> None:
             expected = [by_hand(loaded, sample, held, means) for held in ({}, *conditions)]
             assert found[sample.item, sample.route] == pytest.approx(expected, abs=1e-3)
     assert num_hooks(loaded.model) == 0
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 120, 400])
+def test_no_padded_batch_is_larger_than_asked(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, batch_tokens: int
+) -> None:
+    """Few long texts among many short ones: neither alone bounds a batch that is as wide as the longest."""
+    samples = [
+        GoldSample("many short", "direct", "q", tuple("abcdefghijklmnop")),
+        GoldSample("one long", "direct", 'qaa:"kade"→qad:"a"→qaf:' * 2, ('"tumi"',)),
+        *(GoldSample(f"{n}", "direct", 'qaa:"na"→qaf:', ('"mirelo"',) * (1 + n % 3)) for n in range(7)),
+    ]
+    shapes, forward = [], loaded.model.forward
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        shapes.append(tuple(kwargs["input_ids"].shape))
+        return forward(*args, **kwargs)
+
+    watched.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    monkeypatch.setattr(loaded.model, "forward", watched)
+    sets = AblationSets(chosen={}, matched={}, random=(), means={})
+    found = collect_ablation(loaded, sets, samples, make_trainer, batch_tokens=batch_tokens)
+    assert {item for item, _ in found} == {sample.item for sample in samples}
+    assert all(rows * width <= batch_tokens or rows == 1 for rows, width in shapes)
+    num_rows = sum(len(sample.texts) for sample in samples)
+    assert sum(rows for rows, _ in shapes) == 3 * num_rows, "nothing held, none chosen, none matched"
+    if batch_tokens == 400:
+        assert len(shapes) < num_rows, "rows do share batches"

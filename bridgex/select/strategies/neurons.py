@@ -65,6 +65,8 @@ class Hsic(Strategy):
                     p_rank1=score.p_rank1,
                     p_any_dependence=score.p_any_dependence,
                     p_any_dependence_corrected=score.p_any_dependence_corrected,
+                    matched=score.matched,
+                    without_self_matches=score.without_self_matches,
                     random_neurons=score.random_neurons,
                     p_neuron_null=score.p_neuron_null,
                     p_neuron_null_corrected=score.p_neuron_null_corrected,
