@@ -25,7 +25,7 @@ from bridgex.lit.confidence import collect_confidence
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.probe import collect_probe_matrix, collect_profiles
-from bridgex.lit.probe_data import TokenBudget, plain_ids
+from bridgex.lit.probe_data import plain_ids
 from bridgex.lit.states import collect_states
 from bridgex.records.cache import ProfileCache
 from bridgex.records.schema import Prediction
@@ -33,9 +33,9 @@ from bridgex.records.store import RunFolder
 from bridgex.select.evidence import (
     Block,
     Evidence,
-    Floats,
     LanguageProfile,
     ProbeActivations,
+    RouteConfidence,
     RouteScores,
     SentenceVectors,
     States,
@@ -50,6 +50,8 @@ _MIN_WORDS = 4
 _MIN_CORRECT_WORDS = 30
 # Sentences that stand for a language where it is asked which other one's are the same.
 _NUM_SENTENCES = 200
+# Among fewer a sentence finds its translation by chance too often for languages to differ.
+_MIN_SENTENCES = 20
 
 
 class Gatherer:
@@ -89,9 +91,9 @@ class Gatherer:
         profiles = cache(lambda: self._profiles(codes))
         words = cache(self._probe_items)
         sentences_of = cache(lambda: self._parallel(codes))
-        known: dict[str, Floats] = {}
+        known: dict[str, RouteConfidence] = {}
 
-        def confidence(routes: Sequence[str]) -> Mapping[str, Floats]:
+        def confidence(routes: Sequence[str]) -> Mapping[str, RouteConfidence]:
             if missing := [route for route in routes if route not in known]:
                 known.update(self._confidence(words(), missing))
             return {route: known[route] for route in routes}
@@ -104,7 +106,7 @@ class Gatherer:
             profile=lambda code: profiles()[code],
             probe=lambda neurons: self._probe(words(), neurons),
             dictionary=self._dictionary,
-            probe_pairs=lambda: [(item.text, item.gold[0]) for item in words()],
+            probe_pairs=lambda: self._probe_pairs(words()),
             confidence=confidence,
             states=self._states,
             sentence_vectors=lambda code: self._sentence_vectors(sentences_of(), code),
@@ -171,6 +173,18 @@ class Gatherer:
             )
         return items
 
+    def _probe_pairs(self, words: Sequence[Item]) -> list[tuple[str, str]]:
+        """Probe words, each with its first translation that is no right answer of an evaluated item."""
+        barred = {normalise_word(gold) for item in self._items.items for gold in item.gold}
+        allowed = [(item.text, [gold for gold in item.gold if normalise_word(gold) not in barred]) for item in words]
+        pairs = [(word, translations[0]) for word, translations in allowed if translations]
+        if len(pairs) < len(words):
+            self._run.detail(
+                f"{len(words) - len(pairs)} probe words whose translations are all right answers of evaluated items "
+                f"are not used where a strategy looks at translations"
+            )
+        return pairs
+
     def _understood(self, items: Sequence[Item]) -> list[Item]:
         source, target = self._languages()
         module = ICLModule(self._loaded, self._task(), source, target)
@@ -200,7 +214,7 @@ class Gatherer:
         )
         return ProbeActivations(matrix.values, matrix.num_tokens)
 
-    def _confidence(self, items: Sequence[Item], routes: Sequence[str]) -> Mapping[str, Floats]:
+    def _confidence(self, items: Sequence[Item], routes: Sequence[str]) -> Mapping[str, RouteConfidence]:
         source, target = self._languages()
         return collect_confidence(
             self._loaded,
@@ -214,13 +228,18 @@ class Gatherer:
         )
 
     def _states(self, prompts: Sequence[str], block: Block) -> States:
+        num_blocks = self._num_blocks()
+        if block != "last" and block > num_blocks:
+            raise MissingEvidence(
+                f"bridge.convergence.block={block}: the model has blocks 1 to {num_blocks}. Give one of them, or last"
+            )
         found = collect_states(
             self._loaded,
             [self._loaded.encoder.encode(prompt) for prompt in prompts],
             self._make_trainer,
             blocks=[block],
             pooling="last",
-            batch_tokens=TokenBudget(self._settings.probe.batch_tokens, self._loaded.model.device).tokens,
+            batch_tokens=self._settings.probe.batch_tokens,
         )
         states: States = found[0]
         return states
@@ -230,12 +249,17 @@ class Gatherer:
             found = parallel.parallel_text(self._settings, codes, _NUM_SENTENCES, self._settings.seed)
         except UserError as error:
             raise MissingEvidence(str(error)) from None
-        self._run.detail(f"{len(found.texts[codes[0]])} parallel sentences of {found.origin}")
+        num_sentences = len(found.texts[codes[0]])
+        if num_sentences < _MIN_SENTENCES:
+            raise MissingEvidence(
+                f"{found.origin} has {num_sentences} lines that are filled in and not repeated in all of "
+                f"{', '.join(codes)}, and {_MIN_SENTENCES} are needed. Give a data.root with more parallel text"
+            )
+        self._run.detail(f"{num_sentences} parallel sentences of {found.origin}")
         return found
 
     def _sentence_vectors(self, text: parallel.ParallelText, code: str) -> SentenceVectors:
-        config: Any = self._loaded.model.config
-        num_blocks = (config.get_text_config() if hasattr(config, "get_text_config") else config).num_hidden_layers
+        num_blocks = self._num_blocks()
         blocks = middle_blocks(num_blocks, self._settings.probe.depth)
         if not blocks:
             low, high = self._settings.probe.depth
@@ -246,10 +270,14 @@ class Gatherer:
             self._make_trainer,
             blocks=blocks,
             pooling="mean",
-            batch_tokens=TokenBudget(self._settings.probe.batch_tokens, self._loaded.model.device).tokens,
+            batch_tokens=self._settings.probe.batch_tokens,
             note=self._run.detail,
         )
         return SentenceVectors(found, blocks, text.origin)
+
+    def _num_blocks(self) -> int:
+        config: Any = self._loaded.model.config
+        return int((config.get_text_config() if hasattr(config, "get_text_config") else config).num_hidden_layers)
 
     def _dictionary(self, source: str, target: str) -> Mapping[str, tuple[str, ...]] | None:
         found = sources.known_dictionary(self._settings, Pair(source, target), "train")

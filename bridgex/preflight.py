@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,37 @@ def agree(config: Mapping[str, Any]) -> None:
     if not problems and (strategy.reads_profiles or task.ablate is not None):
         pair = found.pair.pair
         problems += sentences.problems(found, [pair.source, pair.target, *strategy.candidates_of(pair)])
+    problems += _loading_problems(found.model)
     problems += hub.problems(found.model)
     if problems:
         raise UserError(*problems)
+
+
+def _loading_problems(model: settings.ModelSettings) -> list[str]:
+    """What the keys that say how weights are loaded need, and lack."""
+    problems = []
+    if model.device_map is not None:
+        problems += _package_problems(f"model.device_map={model.device_map}", "accelerate")
+    if model.quantization is not None:
+        given = f"model.quantization={model.quantization}"
+        if model.kind == "hf":
+            problems += _package_problems(given, "accelerate", "bitsandbytes")
+        else:
+            problems.append(
+                f"{given}: is for the weights of large models, and model={model.name} is tiny. Leave the key out, or "
+                f"use model=hf"
+            )
+    return problems
+
+
+def _package_problems(given: str, *packages: str) -> list[str]:
+    missing = [package for package in packages if find_spec(package) is None]
+    if not missing:
+        return []
+    return [
+        f"{given}: needs {' and '.join(missing)}, not installed here. Run pip install 'bridgex[large]', or leave the "
+        f"key out"
+    ]
 
 
 def _ablation_problems(task: Task, strategy: str) -> list[str]:

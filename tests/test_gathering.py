@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -328,7 +329,7 @@ def test_confidence_is_asked_once_a_route(begin: Begin, monkeypatch: pytest.Monk
     evidence = run.evidence(["qad", "qag"])
     first = evidence.confidence(["direct", "qag"])
     assert list(first) == ["direct", "qag"]
-    assert all(values.shape == (8,) for values in first.values())
+    assert all(found.mean.shape == found.weakest.shape == (8,) for found in first.values())
     both = evidence.confidence(["qad", "qag"])
     assert both["qag"] is first["qag"]
     assert asked == [["direct", "qag"], ["qad"]]
@@ -341,6 +342,51 @@ def test_probe_pairs_are_the_probe_words_with_their_first_translation(begin: Beg
     assert evidence.probe_pairs() == [("d0", "e0"), ("d1", "e1"), ("d2", "e2"), ("d3", "e3"), ("d4", "e1")]
 
 
+def test_probe_pairs_hold_no_right_answer_of_an_evaluated_item(begin: Begin, tmp_path: Path) -> None:
+    root = world(tmp_path / "data")
+    put(root, {
+        "muse/de-en.0-5000.txt": "d0 e0\nd1 E100\nd1 e1\nd2 e101\nd3 e3\nd4 other\nd5 e5\nd6 e6\n",
+        "muse/de-en.5000-6500.txt": "d100 e100\nd101 e101\nd101 other\n",
+    })  # fmt: skip
+    run = begin("model=random", "pair=de-en", root=str(root))
+    # d1 has another translation; all of d2's and d4's are right answers of evaluated words.
+    assert run.evidence(["fr"]).probe_pairs() == [("d0", "e0"), ("d1", "e1"), ("d3", "e3"), ("d5", "e5"), ("d6", "e6")]
+    (told,) = [detail for detail in run.folder.status.details if "right answers of evaluated items" in detail]
+    assert told.startswith("2 probe words whose translations are all")
+    assert "7 probe words" in run.folder.status.details, "strategies that look at no translation keep them"
+
+
+def test_a_block_that_the_model_lacks_is_missing_with_the_key(begin: Begin) -> None:
+    run = begin("pair=qaa-qaf")
+    evidence = run.evidence(["qad"])
+    with pytest.raises(MissingEvidence) as error:
+        evidence.states(['qaa:"bula"→qad:"'], 99)
+    assert str(error.value) == ("bridge.convergence.block=99: the model has blocks 1 to 5. Give one of them, or last")
+    assert run.num_forward == 0
+    assert evidence.states(['qaa:"bula"→qad:"'], 5).shape[0] == 1
+    found = Compare(name="compare", hsic={"bootstrap": 10}, convergence={"block": 99}).rank_all(
+        replace(evidence, route_scores=lambda: gathering.RouteScores(np.zeros(3), {"qad": np.ones(3)}, ("a", "b", "c")))
+    )
+    assert {name for name, ranking in found.items() if ranking.missing is not None} == {"convergence"}
+    assert found["convergence"].missing == str(error.value)
+
+
+def test_few_parallel_sentences_are_missing_with_their_number(begin: Begin, tmp_path: Path) -> None:
+    def vectors(num: int) -> gathering.SentenceVectors:
+        files = {
+            f"ntrex/{code}/test.jsonl": "".join(f'{{"text": "{code} {line}"}}\n' for line in range(num))
+            + '{"text": ""}\n' * 5
+            for code in ("deu", "eng", "fra")
+        }
+        root = put(world(tmp_path / str(num)), files)
+        return begin("model=random", "pair=de-en", root=str(root)).evidence(["fr"]).sentence_vectors("de")
+
+    for num in (0, 19):
+        with pytest.raises(MissingEvidence, match=f"ntrex has {num} lines .* in all of de, en, fr, and 20 are needed"):
+            vectors(num)
+    assert vectors(20).values.shape[1] == 20
+
+
 def test_states_are_those_of_the_last_token_of_prompts_as_they_are_evaluated(begin: Begin) -> None:
     run = begin("pair=qaa-qaf")
     prompts = ['qaa:"bula"→qad:"', 'qaf:"lydi kofa"→qad:"']
@@ -350,6 +396,23 @@ def test_states_are_those_of_the_last_token_of_prompts_as_they_are_evaluated(beg
             ids = torch.tensor([run.loaded.encoder.encode(prompt)])
             own = run.loaded.model.base_model(ids).last_hidden_state[0, -1]
         np.testing.assert_allclose(row, own.numpy(), rtol=0, atol=1e-5)
+
+
+def test_the_size_of_a_pass_is_left_to_where_the_model_will_run(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a trainer moves it, the model lies on the CPU whatever device will run it."""
+    asked: list[int | None] = []
+    real = gathering.collect_states
+
+    def states(*given: Any, batch_tokens: int | None, **more: Any) -> Any:
+        asked.append(batch_tokens)
+        return real(*given, batch_tokens=batch_tokens, **more)
+
+    monkeypatch.setattr(gathering, "collect_states", states)
+    for overrides in ([], ["probe.batch_tokens=300"]):
+        evidence = begin("pair=qaa-qaf", *overrides).evidence(["qad"])
+        evidence.states(['qaa:"bula"→qad:"'], "last")
+        evidence.sentence_vectors("qaf")
+    assert asked == [None, None, 300, 300]
 
 
 def test_sentences_are_the_same_lines_in_the_middle_blocks(begin: Begin) -> None:

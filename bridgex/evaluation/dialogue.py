@@ -37,6 +37,7 @@ class Completion:
         num_tokens: generated tokens, the ending one included.
         logprob: sum of their log-probabilities, nats.
         is_truncated: whether it stopped at `max_tokens` only.
+        logprobs: of each generated token, nats; empty where an answer is read again from its record.
     """
 
     given: str
@@ -44,6 +45,7 @@ class Completion:
     num_tokens: int
     logprob: float
     is_truncated: bool
+    logprobs: tuple[float, ...] = ()
 
     def step(self, kind: Literal["bridge", "answer"]) -> Step:
         """The record of this exchange."""

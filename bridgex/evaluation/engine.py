@@ -59,7 +59,7 @@ class HFEngine:
             [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
         )
         stop = _Stop([question.stop for question in questions], [q.max_tokens for q in questions], width, self._loaded)
-        logprobs = _GreedyLogprobs()
+        greedy = _GreedyLogprobs()
         model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
@@ -73,16 +73,18 @@ class HFEngine:
             repetition_penalty=1.0,
             eos_token_id=None,
             pad_token_id=pad,
-            logits_processor=LogitsProcessorList([logprobs]),
+            logits_processor=LogitsProcessorList([greedy]),
             stopping_criteria=StoppingCriteriaList([stop]),
         )
+        logprobs = [tuple(row[:length]) for row, length in zip(greedy.rows(), stop.lengths, strict=True)]
         return [
             Completion(
                 given=encoder.text(question.prompt),
                 text=stop.texts[row],
                 num_tokens=stop.lengths[row],
-                logprob=logprobs.total(row, stop.lengths[row]),
+                logprob=sum(logprobs[row]),
                 is_truncated=not stop.is_complete[row],
+                logprobs=logprobs[row],
             )
             for row, question in enumerate(questions)
         ]
@@ -168,6 +170,7 @@ class _GreedyLogprobs(LogitsProcessor):
         self._steps.append(wide.amax(dim=-1) - wide.logsumexp(dim=-1))
         return scores
 
-    def total(self, row: int, num_tokens: int) -> float:
-        """Sum over the row's first tokens, nats."""
-        return float(sum(float(step[row]) for step in self._steps[:num_tokens]))
+    def rows(self) -> list[list[float]]:
+        """Of each row's tokens, those after its end included, nats."""
+        found: list[list[float]] = torch.stack(self._steps, dim=1).tolist()
+        return found

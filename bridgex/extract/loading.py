@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import (
     AttentionInterface,
@@ -18,9 +19,11 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from bridgex.config.settings import ModelSettings
@@ -143,8 +146,9 @@ def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
     """Loads the tokenizer and finds out what it puts in front of a text.
 
     Raises:
-        UserError: no usable tokenizer, or model.chat_template=on without a template.
+        UserError: no usable config or tokenizer, or model.chat_template=on without a template.
     """
+    _read_config(folder)  # a tokenizer's loading reads it too, and would be blamed for its faults
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever the file's content leads to
@@ -164,11 +168,10 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
     """Loads weights and tokenizer.
 
     Raises:
-        UserError: a damaged file, too little memory, a model that is no causal language model, or a package that the
-            settings need and that is not installed.
+        UserError: a damaged file, a config that transformers does not know or accept, too little memory, or a model
+            that is no causal language model.
     """
     encoder = load_encoder(settings, folder)
-    placement = _placement(settings, folder)
     _weigh(settings, folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -177,7 +180,7 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            **placement,
+            **_placement(settings, folder),
         )
         if settings.adapter is not None:
             model.load_adapter(str(Path(settings.adapter).expanduser()))
@@ -190,6 +193,42 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
     if getattr(model, "hf_device_map", None) is not None or settings.quantization is not None:
         _hold_still(model)
     return LoadedModel(settings.name, folder, model, encoder, _end_ids(model, encoder.tokenizer))
+
+
+def _read_config(folder: Path) -> PretrainedConfig:
+    """The model's config.
+
+    Raises:
+        UserError: it cannot be read, is of a type that this transformers does not know, or contradicts itself.
+    """
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever the file's content leads to
+        path = folder / "config.json"
+        if not path.is_file():
+            raise UserError(f"{folder}: no config.json, so this is no folder of a model. Copy it again") from error
+        model_type = _model_type(path)
+        if model_type is not None and model_type not in CONFIG_MAPPING:
+            raise UserError(
+                f"{path}: model_type={model_type} is not known to transformers {transformers.__version__}. Run pip "
+                f"install --upgrade transformers, or give a model that it knows"
+            ) from error
+        # Of a validator's complaint the first line names the validator only, and its cause says what is wrong.
+        raise UserError(
+            f"{path}: the model cannot be loaded from this config ({_first_line(error.__cause__ or error)}). Correct "
+            f"it, or download or copy it again"
+        ) from error
+    return config
+
+
+def _model_type(path: Path) -> str | None:
+    """What a config.json calls its model; None: nothing, or the file is no JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = content.get("model_type") if isinstance(content, dict) else None
+    return None if found is None else str(found)
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -215,10 +254,8 @@ def _placement(settings: ModelSettings, folder: Path) -> dict[str, Any]:
     """Where weights go and in how many bits, in the words of transformers."""
     placement: dict[str, Any] = {}
     if settings.device_map is not None:
-        _need(f"model.device_map={settings.device_map}", "accelerate")
         placement["device_map"] = settings.device_map
     if settings.quantization is not None:
-        _need(f"model.quantization={settings.quantization}", "accelerate", "bitsandbytes")
         is_4bit = settings.quantization == "4bit"
         placement["quantization_config"] = BitsAndBytesConfig(
             load_in_8bit=not is_4bit,
@@ -227,14 +264,6 @@ def _placement(settings: ModelSettings, folder: Path) -> dict[str, Any]:
             bnb_4bit_compute_dtype=_dtype_name(settings, folder)[0],
         )
     return placement
-
-
-def _need(key: str, *packages: str) -> None:
-    if missing := [package for package in packages if find_spec(package) is None]:
-        raise UserError(
-            f"{key}: needs {' and '.join(missing)}, not installed here. Run pip install 'bridgex[large]', or leave "
-            f"the key out"
-        )
 
 
 def _hold_still(model: PreTrainedModel) -> None:
@@ -248,8 +277,7 @@ def _hold_still(model: PreTrainedModel) -> None:
 
 def _dtype_name(settings: ModelSettings, folder: Path) -> tuple[str, str]:
     """The dtype that is computed in, and the one that the files hold."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    stored = str(getattr(_read_config(folder), "dtype", None) or "float32").removeprefix("torch.")
     return stored if settings.dtype == "auto" else settings.dtype, stored
 
 

@@ -108,6 +108,23 @@ def find_sites(model: nn.Module) -> tuple[Site, ...]:
     return tuple(sites)
 
 
+def find_layers(model: nn.Module) -> list[nn.Module]:
+    """The transformer blocks of a model, the first one block 1; their neurons need not be readable.
+
+    A mixture of experts has blocks as other models have. Where there are several lists of modules, the blocks are those
+    with an activation function in every one.
+
+    Raises:
+        UserError: there is no such list, or more than one; names what there is.
+    """
+    body = backbone(model)
+    lists = list(_outer_lists(body).values())
+    if len(lists) == 1:
+        return list(lists[0])
+    _, layers, _ = _find_layers(type(model).__name__, body)
+    return layers
+
+
 def input_device(body: nn.Module) -> torch.device:
     """Where token ids must lie: the device of the model's first weights."""
     device = next(body.parameters()).device
@@ -221,11 +238,7 @@ def _run(name: str, body: nn.Module, layers: Sequence[nn.Module]) -> Watch:
 
 def _find_layers(name: str, body: nn.Module) -> tuple[str, list[nn.Module], list[list[str]]]:
     """The one list of blocks, and the activation functions inside each; lists inside a block do not count."""
-    lists: dict[str, nn.ModuleList] = {}
-    for path, module in body.named_modules():
-        is_inner = any(path.startswith(f"{outer}.") for outer in lists)
-        if isinstance(module, nn.ModuleList) and len(module) and not is_inner:
-            lists[path] = module
+    lists = _outer_lists(body)
     device = input_device(body)
     found = {path: [_activations(layer, device) for layer in layers] for path, layers in lists.items()}
     fitting = [path for path in lists if all(found[path])]
@@ -239,6 +252,16 @@ def _find_layers(name: str, body: nn.Module) -> tuple[str, list[nn.Module], list
         )
     path = fitting[0]
     return path, list(lists[path]), found[path]
+
+
+def _outer_lists(body: nn.Module) -> dict[str, nn.ModuleList]:
+    """Lists of modules by name, less those inside another."""
+    lists: dict[str, nn.ModuleList] = {}
+    for path, module in body.named_modules():
+        is_inner = any(path.startswith(f"{outer}.") for outer in lists)
+        if isinstance(module, nn.ModuleList) and len(module) and not is_inner:
+            lists[path] = module
+    return lists
 
 
 def _activations(layer: nn.Module, device: torch.device) -> list[str]:

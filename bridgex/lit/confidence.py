@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from lightning.pytorch import Callback, Trainer
 
-from bridgex.evaluation.dialogue import Completion, Question, converse, listen
+from bridgex.evaluation.dialogue import Completion, converse, listen
 from bridgex.evaluation.tasks.base import DIRECT, Item, Task
 from bridgex.extract.loading import LoadedModel
 from bridgex.languages import Language
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
+from bridgex.select.evidence import RouteConfidence
 
 MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 
 
 class ConfidenceModule(ICLModule):
-    """Asks as an evaluation does, and returns each sample's log-probability a token instead of its verdict.
+    """Asks as an evaluation does, and returns how sure the model was of each sample instead of its verdict.
 
     The token that ends an answer does not count: it says how likely a line ends there or goes on, which a chain of two
     steps knows and a single question does not, so that any bridge would seem surer than going directly.
@@ -32,50 +30,16 @@ class ConfidenceModule(ICLModule):
     verb = "Weighing words"
 
     def predict_step(self, batch: Sequence[Sample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """For each sample its bridge or `direct`, its item's id, and its tokens' mean log-probability, nats."""
+        """For each sample its bridge or `direct`, its item's id, and its log-probability a token, nats.
+
+        The latter twice: mean over the tokens of all steps, and mean over those of the step in which it is lowest.
+        """
         heard: list[list[Completion]] = [[] for _ in batch]
-        converse([listen(self.dialogue(sample), said) for sample, said in zip(batch, heard, strict=True)], self._weigh)
+        converse([listen(self.dialogue(sample), said) for sample, said in zip(batch, heard, strict=True)], self.answer)
         return [
-            (_code(sample.bridge), sample.item.id, _mean_logprob(said))
+            (_code(sample.bridge), sample.item.id, *_mean_and_weakest(said))
             for sample, said in zip(batch, heard, strict=True)
         ]
-
-    def _weigh(self, questions: Sequence[Question]) -> list[Completion]:
-        """Answers, each with the log-probability of its tokens less the ending one."""
-        with _BestLogprobs(self.model) as best:
-            completions = self.answer(questions)
-        return [_without_end(said, best.of(row, said.num_tokens)) for row, said in enumerate(completions)]
-
-
-class _BestLogprobs:
-    """Keeps the log-probability of the best next token of each row after each forward pass, while open."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
-        self._steps: list[list[float]] = []
-
-    def __enter__(self) -> _BestLogprobs:
-        self._handle = self._model.register_forward_hook(self._take)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._handle.remove()
-
-    def of(self, row: int, num_tokens: int) -> list[float]:
-        """Of a row's first tokens, nats."""
-        return [step[row] for step in self._steps[:num_tokens]]
-
-    def _take(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        last = output.logits[:, -1].float()
-        self._steps.append((last.amax(dim=-1) - last.logsumexp(dim=-1)).tolist())
-
-
-def _without_end(said: Completion, logprobs: Sequence[float]) -> Completion:
-    assert abs(sum(logprobs) - said.logprob) < 1e-3 * (1 + abs(said.logprob)), "one forward pass gave one token"
-    # What ends before it begins is weighed by its end: nothing said is no sign of being sure.
-    if said.is_truncated or said.num_tokens < 2:
-        return said
-    return replace(said, logprob=sum(logprobs[:-1]), num_tokens=said.num_tokens - 1)
 
 
 def collect_confidence(
@@ -88,8 +52,8 @@ def collect_confidence(
     make_trainer: MakeTrainer,
     *,
     batch_tokens: int,
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Mean log-probability a token, over all steps, of what the model says through each bridge or directly.
+) -> dict[str, RouteConfidence]:
+    """Log-probability a token of what the model says through each bridge or directly.
 
     The token that ends each answer is left out.
 
@@ -104,20 +68,31 @@ def collect_confidence(
         batch_tokens: tokens in one batch at most, padding included.
 
     Returns:
-        By candidate's code or `direct`, `[items]`, nats.
+        By candidate's code or `direct`; values `[items]`, nats.
     """
     collect = CollectOutputs()
     module = ConfidenceModule(loaded, task, source, target)
     samples = [Sample(item, bridge) for bridge in bridges for item in items]
     data = SampleData(samples, module.cost, batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
-    found = {(code, name): value for code, name, value in collect.found}
-    return {code: np.array([found[code, item.id] for item in items]) for code in map(_code, bridges)}
+    found = {(code, name): values for code, name, *values in collect.found}
+    tables = {code: np.array([found[code, item.id] for item in items]) for code in map(_code, bridges)}
+    return {code: RouteConfidence(mean=table[:, 0], weakest=table[:, 1]) for code, table in tables.items()}
 
 
 def _code(bridge: Language | None) -> str:
     return DIRECT if bridge is None else bridge.code
 
 
-def _mean_logprob(said: Sequence[Completion]) -> float:
-    return sum(step.logprob for step in said) / max(1, sum(step.num_tokens for step in said))
+def _mean_and_weakest(said: Sequence[Completion]) -> tuple[float, float]:
+    steps = [_without_end(step) for step in said]
+    return _mean([logprob for step in steps for logprob in step]), min(map(_mean, steps))
+
+
+def _without_end(said: Completion) -> Sequence[float]:
+    # What ends before it begins is weighed by its end: nothing said is no sign of being sure.
+    return said.logprobs if said.is_truncated or said.num_tokens < 2 else said.logprobs[:-1]
+
+
+def _mean(logprobs: Sequence[float]) -> float:
+    return sum(logprobs) / len(logprobs)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from bridgex.errors import UserError
+from bridgex.extract.extractor import is_out_of_memory
 from bridgex.extract.loading import LoadedModel
-from bridgex.extract.sites import backbone, find_sites, input_device
+from bridgex.extract.sites import backbone, find_layers, input_device
 from bridgex.lit.callbacks import CollectOutputs
-from bridgex.lit.probe_data import rows_of
+from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, TokenBudget, rows_of
 
 Block = int | Literal["last"]
 """A block 1..L: its output, as the next block gets it; `last`: the output after the final norm, as the head gets it."""
@@ -27,35 +26,28 @@ MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 States = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class StatesBatch:
-    """Texts of one length, so that none is padded and every model reads them as it would alone.
-
-    Attributes:
-        rows: number of each text, `[B]`.
-        ids: token ids `[B, T]`, int64.
-    """
-
-    rows: tuple[int, ...]
-    ids: Tensor
-
-
 class StatesModule(LightningModule):
-    """Each predict step runs the model, without its head, once on a batch and returns one vector a text and block.
+    """Each predict step runs the model, without its head, on a batch and returns one vector a text and block.
+
+    A batch goes through in passes of texts of one length, so that none is padded and every model reads them as it would
+    alone; where memory does not suffice, in smaller ones.
 
     Args:
         loaded: the model; the trainer moves it to its device.
         blocks: what to read.
         pooling: `last` token, or `mean` over the tokens less what the tokenizer puts in front.
+        batch_tokens: tokens in one pass at most; None: by device.
     """
 
     verb = "Reading states"
 
-    def __init__(self, loaded: LoadedModel, blocks: Sequence[Block], pooling: Pooling) -> None:
+    def __init__(
+        self, loaded: LoadedModel, blocks: Sequence[Block], pooling: Pooling, batch_tokens: int | None
+    ) -> None:
         super().__init__()
         self.model = loaded.model
         self._num_prefix = len(loaded.encoder.prefix)
-        self._blocks, self._pooling = tuple(blocks), pooling
+        self._blocks, self._pooling, self._batch_tokens = tuple(blocks), pooling, batch_tokens
         self._body = backbone(loaded.model)
         self._layers: dict[int, torch.nn.Module] = {}
 
@@ -65,37 +57,61 @@ class StatesModule(LightningModule):
         Raises:
             UserError: the model's blocks cannot be told apart, or it has none of a wanted number.
         """
-        self._layers = {site.block: site.layer for site in find_sites(self.model)}
-        missing = [block for block in self._blocks if block != "last" and block not in self._layers]
+        self._budget = TokenBudget(self._batch_tokens, self.device)
+        numbers = [block for block in self._blocks if block != "last"]
+        if not numbers:
+            return
+        self._layers = dict(enumerate(find_layers(self.model), start=1))
+        missing = [block for block in numbers if block not in self._layers]
         if missing:
             raise UserError(
                 f"block {missing[0]}: the model has blocks 1 to {len(self._layers)}. Give one of them, or last"
             )
 
-    def predict_step(self, batch: StatesBatch | None, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """The number of each text with its vectors `[blocks, D]`, float32 on the CPU."""
-        return [] if batch is None else self._read(batch)
+    def predict_step(self, batch: ProbeBatch | None, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """The number of each text with its vectors `[blocks, D]`, float32 on the CPU.
 
-    def _read(self, batch: StatesBatch) -> list[tuple[int, States]]:
-        """One batch, in two halves where memory does not suffice."""
-        try:
-            return self._read_whole(batch)
-        except torch.OutOfMemoryError:
-            half = len(batch.rows) // 2
-            if half == 0:
-                raise
-        parts = [(batch.rows[:half], batch.ids[:half]), (batch.rows[half:], batch.ids[half:])]
-        return [row for rows, ids in parts for row in self._read(StatesBatch(rows, ids))]
+        Raises:
+            UserError: memory does not suffice for one text.
+        """
+        found: list[tuple[int, States]] = []
+        waiting = batch
+        while waiting is not None:
+            now, later = waiting.split(self._budget.tokens, is_packed=False)
+            try:
+                found += self._read(now)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                waiting = later
+                continue
+            # Outside of the except clause, whose error holds on to the pass and its memory.
+            self._halve(now)
+        return found
 
-    def _read_whole(self, batch: StatesBatch) -> list[tuple[int, States]]:
+    def _halve(self, batch: ProbeBatch) -> None:
+        num_tokens = sum(batch.lengths)
+        if len(batch.rows) == 1:
+            raise UserError(
+                f"memory on {self.device} does not suffice for one text of {num_tokens} tokens beside the model. Use "
+                f"model.dtype=bfloat16, model.quantization=8bit, model.device_map=auto or shorter texts"
+            )
+        self._budget.halve(num_tokens)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _read(self, batch: ProbeBatch) -> list[tuple[int, States]]:
+        """One pass of texts of one length."""
+        ids = torch.from_numpy(np.stack([row.ids for row in batch.rows])).long()
         found: dict[Block, Tensor] = {}
         numbers = [block for block in self._blocks if block != "last"]
         with ExitStack() as hooks:
             for block in numbers:
                 hooks.enter_context(_Hook(self._layers[block], block, self._pool, found, is_end=self._is_end(block)))
-            self._run(batch.ids, found)
+            self._run(ids, found)
         vectors = torch.stack([found[block] for block in self._blocks], dim=1).numpy()
-        return list(zip(batch.rows, vectors, strict=True))
+        return list(zip(batch.columns, vectors, strict=True))
 
     def _run(self, ids: Tensor, found: dict[Block, Tensor]) -> None:
         ids = ids.to(input_device(self._body))
@@ -148,40 +164,6 @@ class _LastBlockRead(Exception):
     """Ends a forward pass whose rest nobody needs."""
 
 
-class StatesData(LightningDataModule):
-    """Texts in batches of one length each; under several devices each process gets whole batches.
-
-    Args:
-        encoded: token ids of each text.
-        batch_tokens: tokens in one batch at most; a longer text goes alone.
-    """
-
-    def __init__(self, encoded: Sequence[Sequence[int]], batch_tokens: int) -> None:
-        super().__init__()
-        self._batches = _batches_of(encoded, batch_tokens)
-
-    def predict_dataloader(self) -> DataLoader[StatesBatch | None]:
-        """One element is one batch; a process without one gets None, so that it comes to where they join results."""
-        world_size = self.trainer.world_size if self.trainer is not None else 1
-        idle = [None] * (world_size - len(self._batches))
-        return DataLoader(_Batches([*self._batches, *idle]), batch_size=None, shuffle=False)
-
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Ids go where the model's first weights lie, which `device` need not be."""
-        return batch
-
-
-class _Batches(Dataset["StatesBatch | None"]):
-    def __init__(self, batches: Sequence[StatesBatch | None]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> StatesBatch | None:
-        return self._batches[index]
-
-
 def collect_states(
     loaded: LoadedModel,
     encoded: Sequence[Sequence[int]],
@@ -189,7 +171,7 @@ def collect_states(
     *,
     blocks: Sequence[Block],
     pooling: Pooling,
-    batch_tokens: int,
+    batch_tokens: int | None,
     note: Callable[[str], None] | None = None,
 ) -> States:
     """Hidden states of texts, one vector a text and block; equal texts go through the model once.
@@ -200,7 +182,7 @@ def collect_states(
         make_trainer: makes the trainer that runs it, with these callbacks.
         blocks: what to read.
         pooling: tokens to one vector.
-        batch_tokens: tokens in one batch at most.
+        batch_tokens: tokens in one batch at most; None: by device. Where memory does not suffice, fewer.
         note: gets a sentence if texts were cut to what the model reads.
 
     Returns:
@@ -208,12 +190,13 @@ def collect_states(
 
     Raises:
         UserError: a block that the model does not have, a text of no token, one whose last token is beyond what the
-            model reads, or a trainer that leaves texts out.
+            model reads, one for which memory does not suffice, or a trainer that leaves texts out.
     """
     cut = _fitting(loaded, encoded, pooling, note)
     distinct = {ids: row for row, ids in enumerate(dict.fromkeys(cut))}
-    module, collect = StatesModule(loaded, blocks, pooling), CollectOutputs()
-    data = StatesData(list(distinct), batch_tokens)
+    rows = [ProbeRow("", row, np.array(ids, dtype=np.int32)) for ids, row in distinct.items()]
+    module, collect = StatesModule(loaded, blocks, pooling, batch_tokens), CollectOutputs()
+    data = ProbeData(rows, len(loaded.encoder.prefix), batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
     found = dict(collect.found)
     if len(collect.found) != len(distinct) or len(found) != len(distinct):
@@ -235,17 +218,3 @@ def _fitting(
     if pooling == "last" and num_cut.total():
         raise UserError(f"{num_cut.total()} prompts are longer than what the model reads. Leave out words that long")
     return [tuple(row.ids.tolist()) for row in rows]
-
-
-def _batches_of(encoded: Sequence[Sequence[int]], batch_tokens: int) -> list[StatesBatch]:
-    """Batches of one length, in which length x texts stays within `batch_tokens`, the longest texts first."""
-    by_length: dict[int, list[int]] = {}
-    for row, ids in enumerate(encoded):
-        by_length.setdefault(len(ids), []).append(row)
-    batches = []
-    for length, rows in sorted(by_length.items(), reverse=True):
-        size = max(1, batch_tokens // length)
-        for start in range(0, len(rows), size):
-            own = rows[start : start + size]
-            batches.append(StatesBatch(tuple(own), torch.tensor([list(encoded[row]) for row in own])))
-    return batches

@@ -27,9 +27,9 @@ def ablation(run: RunFiles) -> Section | None:
         f"given with nothing held. Loss: log-probability of a right answer that this takes away, nats. "
     )
     compared = (
-        f"Random: {found.num_random_sets} sets, in each of which every one of the {found.num_matched} neurons that have "
-        f"a match is either itself or another neuron of its block within a quarter of a standard deviation in activation "
-        f"share and mean."
+        f"Random: {found.num_random_sets} sets, in each of which every one of the {found.num_matched} neurons that "
+        f"have a match is either itself or another neuron of its block within a quarter of a standard deviation in "
+        f"activation share and mean."
         if found.num_random_sets
         else f"Only {found.num_matched} of the neurons have others of their block that are as active, too few for "
         f"random sets to compare with."

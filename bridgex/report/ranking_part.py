@@ -82,10 +82,13 @@ def _ranking(run: RunFiles, found: Ranking, name: str, with_chart: bool) -> Html
     ]
     estimator = f" ({run.estimators[name]})" if name in run.estimators else ""
     parts: list[str] = [tag("p", f"By {name}{estimator}.{_remarks(record)}")]
-    if with_chart and any(record.scores[code].ci95 for code in order):
+    if with_chart and any(_bounds(record.scores[code]) for code in order):
         shown = [
             Dot(
-                code, record.scores[code].score, record.scores[code].ci95, "chosen" if code == found.chosen else "plain"
+                code,
+                record.scores[code].score,
+                _bounds(record.scores[code]),
+                "chosen" if code == found.chosen else "plain",
             )
             for code in order
         ]
@@ -109,7 +112,46 @@ def _ranking(run: RunFiles, found: Ranking, name: str, with_chart: bool) -> Html
                 class_="small",
             )
         )
+    if any(_has_random_neurons(candidate) for candidate in record.scores.values()):
+        parts.append(_random_neurons(name, record, order))
     return join(*parts)
+
+
+def _bounds(found: CandidateRecord) -> tuple[float, float] | None:
+    """The resampled interval, or the one that needs no resampling where that was not asked for."""
+    return found.ci95 if found.ci95 is not None else found.influence_ci95
+
+
+def _has_random_neurons(found: CandidateRecord) -> bool:
+    return any(value is not None for value in (found.p_neuron_null, found.random_neurons, found.matched))
+
+
+def _random_neurons(name: str, record: StrategyRecord, order: Sequence[str]) -> Html:
+    """Whether a candidate's neurons score higher than others that are as active on the pair's own words."""
+    columns = [
+        Column("candidate", False),
+        Column("without self-matches", hint="raw score of the candidate's neurons, no neuron matched with itself"),
+        Column("random neurons", hint="the same of random neurons that answer as often, mean over sets"),
+        Column("p", hint="how often random neurons that answer as often score as high"),
+        Column("p, corrected", hint="for the number of candidates (Holm)"),
+        Column("matched", hint="share of the candidate's neurons for which others answer as often; only they count"),
+    ]
+    rows = []
+    for code in order:
+        found = record.scores[code]
+        values = (found.without_self_matches, found.random_neurons)
+        chances = (found.p_neuron_null, found.p_neuron_null_corrected)
+        rows.append(Row([described(code), *map(number, values), *map(probability, chances), number(found.matched)]))
+    note = (
+        "Random neurons: in each place of a set stands the candidate's own neuron or another of its block that answers "
+        "as often to source and target. A small p: the candidate's neurons go together with the shared ones more than "
+        "others that are as active. It says nothing about which candidate is best, and never chooses."
+    )
+    return join(
+        tag("h3", "Against random neurons"),
+        table(f"random neurons by {name}", columns, rows),
+        tag("p", note, class_="small"),
+    )
 
 
 def _remarks(record: StrategyRecord) -> str:
@@ -126,7 +168,7 @@ def _remarks(record: StrategyRecord) -> str:
     if (against := record.against_direct) is not None:
         decision = "so it goes directly" if against.chose_direct else "so it goes through the bridge"
         text += (
-            f" Via {against.bridge} less directly, nats a token of the model's own words: "
+            f" Via {against.bridge}, in its less sure step, less directly, nats a token of the model's own words: "
             f"{number(against.gain, is_signed=True)} {interval(against.ci95, is_signed=True)}; the lower end must "
             f"exceed bridge.margin={against.margin:g}, {decision}."
         )
@@ -147,7 +189,13 @@ def _columns(
     scores = record.scores.values()
     offer("rank", "1 is best", lambda _, found: str(found.rank))
     offer("score", "what is ranked", lambda _, found: number(found.score))
-    offer("95 % interval", "", lambda _, found: interval(found.ci95), any(found.ci95 for found in scores))
+    is_resampled = any(found.ci95 for found in scores)
+    offer(
+        "95 % interval",
+        "" if is_resampled else "over source words, from influence functions: nothing was resampled",
+        lambda _, found: interval(_bounds(found)),
+        any(_bounds(found) for found in scores),
+    )
     offer(
         "raw",
         "before the chance correction",
@@ -165,6 +213,12 @@ def _columns(
         "not a comparison of candidates",
         lambda _, found: probability(found.p_any_dependence),
         any(found.p_any_dependence is not None for found in scores),
+    )
+    offer(
+        "p (random neurons)",
+        "how often random neurons that answer as often score as high; corrected for the number of candidates",
+        lambda _, found: probability(found.p_neuron_null_corrected),
+        any(found.p_neuron_null_corrected is not None for found in scores),
     )
     offer(
         "smaller leg",
@@ -200,7 +254,7 @@ def _side_by_side(run: RunFiles, found: Ranking) -> Html:
                     label,
                     *(_placed(record.scores.get(code)) for code in found.candidates),
                     _choice(record, choice),
-                    interval(first.ci95) if first is not None and first.ci95 else MISSING,
+                    interval(_bounds(first)) if first is not None else MISSING,
                     number(first.p_rank1 if first is not None else None),
                     number(score),
                     *map(number, regrets),

@@ -66,6 +66,20 @@ class SentenceVectors:
 
 
 @dataclass(frozen=True, eq=False)
+class RouteConfidence:
+    """How sure the model is of its own words on one route, in nats a token, less what ends each answer.
+
+    Attributes:
+        mean: for each probe word, mean log-probability over the tokens of all steps, `[words]`.
+        weakest: for each probe word, that mean in the step in which it is lowest, `[words]`; the same where there is
+            one step.
+    """
+
+    mean: Floats
+    weakest: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class RouteScores:
     """What the routes scored on the run's own items; labels were looked at.
 
@@ -94,9 +108,9 @@ class Evidence:
         profile: profile of a language.
         probe: activations of neurons, given per block by their indices.
         dictionary: training words from one language to another; None: no such list.
-        probe_pairs: the pair's training words that are probed, distinct, each with the first of its translations.
-        confidence: for routes, each a candidate's code or `direct`, the mean log-probability a token of all that the
-            model says on the way, less what ends each answer, for each probe word, `[words]`.
+        probe_pairs: the pair's training words that are probed, distinct, each with the first of its translations that
+            is no right answer of an evaluated item; words without one are left out.
+        confidence: by route, each a candidate's code or `direct`, how sure the model is on the way.
         states: hidden state at the last token of each prompt at a block, `[prompts, D]`.
         sentence_vectors: of a language.
         distances: typological distances of pairs of languages.
@@ -111,7 +125,7 @@ class Evidence:
     probe: Callable[[Sequence[npt.NDArray[np.int64]]], ProbeActivations]
     dictionary: Callable[[str, str], Mapping[str, tuple[str, ...]] | None]
     probe_pairs: Callable[[], Sequence[tuple[str, str]]]
-    confidence: Callable[[Sequence[str]], Mapping[str, Floats]]
+    confidence: Callable[[Sequence[str]], Mapping[str, RouteConfidence]]
     states: Callable[[Sequence[str], Block], States]
     sentence_vectors: Callable[[str], SentenceVectors]
     distances: Callable[[Sequence[Leg]], Distances]

@@ -70,6 +70,7 @@ def test_compare_may_choose_direct_and_counts_its_regret(command: Run, tmp_path:
     [
         (["bridge.convergence.block=first"], "bridge.convergence.block=first: should be a block from 1 on, or last"),
         (["bridge.convergence.block=0"], "bridge.convergence.block=0: should be a block from 1 on, or last"),
+        (["bridge.convergence.block=true"], "bridge.convergence.block=True: should be a block from 1 on, or last"),
         (["bridge.convergence.prompt=x"], "bridge.convergence.prompt=x: must name {word}"),
         (["bridge.margin=wide"], "bridge.margin=wide"),
     ],
@@ -83,7 +84,9 @@ def test_a_wrong_key_is_one_line(command: Run, arguments: list[str], expected: s
 def test_a_block_that_the_model_lacks_is_one_line(command: Run) -> None:
     done = command("bridge=convergence", "bridge.convergence.block=9", status=1)
     (line,) = [found for found in done.stderr.splitlines() if found.startswith("error: ")]
-    assert line == "error: block 9: the model has blocks 1 to 5. Give one of them, or last"
+    assert line == (
+        "error: bridge=convergence: bridge.convergence.block=9: the model has blocks 1 to 5. Give one of them, or last"
+    )
 
 
 def test_a_strategy_whose_data_are_not_there_ends_with_what_to_do(command: Run, tmp_path: Path) -> None:

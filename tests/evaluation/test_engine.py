@@ -31,19 +31,19 @@ def ask(loaded: LoadedModel, prompts: list[str], max_tokens: int = 8, stop: re.P
     return HFEngine(loaded).answer([Question("answer", prompt, max_tokens, stop) for prompt in prompts])
 
 
-def greedy(loaded: LoadedModel, prompt: str, num_tokens: int) -> tuple[list[int], float]:
+def greedy(loaded: LoadedModel, prompt: str, num_tokens: int) -> tuple[list[int], list[float]]:
     """Independent reference: no cache, no padding, one prompt, one full forward a token."""
     ids = loaded.encoder.encode(prompt)
-    start, total = len(ids), 0.0
+    start, logprobs = len(ids), list[float]()
     for _ in range(num_tokens):
         with torch.inference_mode():
             logits = loaded.model(torch.tensor([ids])).logits[0, -1].double()
         token = int(logits.argmax())
-        total += float(logits[token] - logits.logsumexp(0))
+        logprobs.append(float(logits[token] - logits.logsumexp(0)))
         ids.append(token)
         if token in loaded.end_ids:
             break
-    return ids[start:], total
+    return ids[start:], logprobs
 
 
 def test_a_batch_answers_as_its_prompts_do_one_by_one(loaded: LoadedModel) -> None:
@@ -51,10 +51,11 @@ def test_a_batch_answers_as_its_prompts_do_one_by_one(loaded: LoadedModel) -> No
     together = ask(loaded, prompts)
     for prompt, completion in zip(prompts, together, strict=True):
         (alone,) = ask(loaded, [prompt])
-        ids, logprob = greedy(loaded, prompt, 8)
+        ids, logprobs = greedy(loaded, prompt, 8)
         assert completion.text == alone.text == loaded.encoder.decode(ids)
         assert completion.num_tokens == len(ids)
-        assert completion.logprob == pytest.approx(logprob, abs=1e-4)
+        assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+        assert completion.logprob == pytest.approx(sum(logprobs), abs=1e-4)
         assert completion.given == prompt
     assert len({completion.text for completion in together}) > 1
 
@@ -75,6 +76,8 @@ def test_each_question_has_its_own_limit(loaded: LoadedModel) -> None:
     engine = HFEngine(loaded)
     short, long = engine.answer([Question("answer", "abc", 2, NEVER), Question("answer", "abc", 6, NEVER)])
     assert (short.num_tokens, long.num_tokens) == (2, 6)
+    assert (len(short.logprobs), len(long.logprobs)) == (2, 6), "what comes after its end does not count"
+    assert short.logprobs == pytest.approx(long.logprobs[:2], abs=1e-5)
     assert long.text.startswith(short.text)
     assert engine.answer([]) == []
 
@@ -108,10 +111,10 @@ def test_a_texts_log_probability_is_the_sum_over_its_tokens_in_any_batch(loaded:
 
 def test_what_the_model_says_greedily_has_the_log_probability_that_it_said_it_with(loaded: LoadedModel) -> None:
     (completion,) = ask(loaded, ["abc"], max_tokens=5)
-    ids, logprob = greedy(loaded, "abc", 5)
+    ids, logprobs = greedy(loaded, "abc", 5)
     if loaded.encoder.tokenizer(completion.text, add_special_tokens=False).input_ids == ids:
-        assert weigh(loaded, [("abc", completion.text)]) == pytest.approx([logprob], abs=1e-4)
-    assert completion.logprob == pytest.approx(logprob, abs=1e-4)
+        assert weigh(loaded, [("abc", completion.text)]) == pytest.approx([sum(logprobs)], abs=1e-4)
+    assert completion.logprob == pytest.approx(sum(logprobs), abs=1e-4)
 
 
 def test_a_model_that_cannot_choose_places_is_weighed_the_same(

@@ -16,7 +16,7 @@ from bridgex.extract import sites as sites_module
 from bridgex.extract.behaviour import is_same
 from bridgex.extract.families import make_tiny_model
 from bridgex.extract.selfcheck import check_rows
-from bridgex.extract.sites import Site, backbone, find_sites
+from bridgex.extract.sites import Site, backbone, find_layers, find_sites
 from tests.fakes.tiny_models import (
     BLOCKS,
     EXPERT_FAMILIES,
@@ -118,6 +118,30 @@ def test_half_precision_changes_nothing(family: str, dtype: torch.dtype) -> None
     expected = [site.path for site in find_sites(model)]
     model.to(dtype)
     assert [site.path for site in find_sites(model)] == expected
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", *EXPERT_FAMILIES])
+def test_blocks_are_found_in_order_whether_or_not_their_neurons_can_be_read(family: str) -> None:
+    model = make_model(family)
+    found = find_layers(model)
+    ran: list[int] = []
+    for number, layer in enumerate(found):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[5, 6, 7]]))
+    assert ran == list(range(model.config.num_hidden_layers))
+    assert [id(layer) for layer in found] == [id(layer) for layer in layers_of(model)]
+
+
+def test_of_several_lists_the_one_with_activation_functions_holds_the_blocks() -> None:
+    model = make_model("llama")
+    model.model.extra = torch.nn.ModuleList([torch.nn.Linear(3, 3) for _ in range(BLOCKS)])
+    assert [id(layer) for layer in find_layers(model)] == [id(layer) for layer in model.model.layers]
+
+
+def test_blocks_that_cannot_be_told_are_refused() -> None:
+    with pytest.raises(UserError, match="0 lists of transformer blocks"):
+        find_layers(torch.nn.Sequential(torch.nn.Linear(3, 3)))
 
 
 @pytest.mark.parametrize("family", EXPERT_FAMILIES)

@@ -17,6 +17,7 @@ from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.languages import language
 from bridgex.lit.confidence import collect_confidence
+from bridgex.select.evidence import RouteConfidence
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",  # a batch is text; workers would only add to the work
@@ -50,7 +51,7 @@ def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
     )
 
 
-def collect(loaded: LoadedModel, words: Sequence[str], **more: object) -> dict[str, np.ndarray]:
+def collect(loaded: LoadedModel, words: Sequence[str], **more: object) -> dict[str, RouteConfidence]:
     items = [Item(word, word, ("never looked at",), word) for word in words]
     settings: dict = {"bridges": BRIDGES, "batch_tokens": 2048, "task": TASK, **more}
     return collect_confidence(
@@ -80,24 +81,34 @@ def say(loaded: LoadedModel, prompt: str) -> tuple[str, list[float]]:
     return text, logprobs
 
 
-def slow_confidence(loaded: LoadedModel, word: str, bridge: str) -> float:
+def assert_close(found: RouteConfidence, expected: RouteConfidence, atol: float = 1e-5) -> None:
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=0, atol=atol)
+    np.testing.assert_allclose(found.weakest, expected.weakest, rtol=0, atol=atol)
+
+
+def slow_confidence(loaded: LoadedModel, word: str, bridge: str) -> tuple[float, float]:
+    """Mean over both steps' tokens, and the lower of the two steps' means."""
     first = f'{SOURCE}:"{word}"→{bridge}:'
     said, logprobs = say(loaded, first)
     bridge_word = said.split('"')[1]
     assert bridge_word
     _, more = say(loaded, f'{first}"{bridge_word}"→{TARGET}:')
-    counted = logprobs[:-1] + more[:-1]  # not what ends the two answers
-    return sum(counted) / len(counted)
+    first_step, second_step = logprobs[:-1], more[:-1]  # not what ends the two answers
+    both = first_step + second_step
+    return sum(both) / len(both), min(sum(step) / len(step) for step in (first_step, second_step))
 
 
 def test_it_equals_a_slow_loop(loaded: LoadedModel, words: list[str]) -> None:
     found = collect(loaded, words)
     assert list(found) == list(BRIDGES)
     for bridge in BRIDGES:
-        expected = [slow_confidence(loaded, word, bridge) for word in words]
-        np.testing.assert_allclose(found[bridge], expected, rtol=0, atol=1e-4)
-        assert found[bridge].dtype == np.float64
-        assert (found[bridge] < 0).all()
+        expected = np.array([slow_confidence(loaded, word, bridge) for word in words])
+        assert_close(found[bridge], RouteConfidence(expected[:, 0], expected[:, 1]), atol=1e-4)
+        for values in (found[bridge].mean, found[bridge].weakest):
+            assert values.dtype == np.float64
+            assert (values < 0).all()
+        assert (found[bridge].weakest <= found[bridge].mean).all()
+        assert (found[bridge].weakest < found[bridge].mean - 1e-4).any(), "the two steps are not equally sure"
 
 
 def test_directly_it_is_one_step(loaded: LoadedModel, words: list[str]) -> None:
@@ -107,10 +118,11 @@ def test_directly_it_is_one_step(loaded: LoadedModel, words: list[str]) -> None:
         loaded, TASK, items, source, target, [None, language("qad")], make_trainer, batch_tokens=2048
     )
     assert list(found) == ["direct", "qad"]
-    for word, value in zip(words, found["direct"], strict=True):
+    np.testing.assert_array_equal(found["direct"].weakest, found["direct"].mean)
+    for word, value in zip(words, found["direct"].mean, strict=True):
         _, logprobs = say(loaded, f'{SOURCE}:"{word}"→{TARGET}:')
         assert value == pytest.approx(float(np.mean(logprobs[:-1])), abs=1e-4)
-    np.testing.assert_allclose(found["qad"], collect(loaded, words)["qad"], rtol=0, atol=1e-5)
+    assert_close(found["qad"], collect(loaded, words)["qad"])
 
 
 def test_an_answer_cut_short_counts_whole_and_one_that_ends_at_once_by_its_end(
@@ -121,13 +133,14 @@ def test_an_answer_cut_short_counts_whole_and_one_that_ends_at_once_by_its_end(
     found = collect_confidence(
         loaded, cut, items, language(SOURCE), language(TARGET), [None], make_trainer, batch_tokens=2048
     )
-    for word, value in zip(words, found["direct"], strict=True):
+    for word, value in zip(words, found["direct"].mean, strict=True):
         _, logprobs = say(loaded, f'{SOURCE}:"{word}"→{TARGET}:')
         assert value == pytest.approx(float(np.mean(logprobs[:2])), abs=1e-4)
     # An end token at once: the only sign there is.
     ends = replace(loaded, end_ids=tuple(range(loaded.model.config.vocab_size)))
     at_once = collect(ends, words, bridges=("qad",))["qad"]
-    for word, value in zip(words, at_once, strict=True):
+    np.testing.assert_array_equal(at_once.weakest, at_once.mean)
+    for word, value in zip(words, at_once.mean, strict=True):
         _, first = say(loaded, f'{SOURCE}:"{word}"→qad:')
         assert value == pytest.approx(first[0], abs=1e-4)
 
@@ -140,14 +153,15 @@ def test_a_strong_pair_is_no_surer_through_a_bridge(loaded: LoadedModel) -> None
     source, target = language("qaa"), language("qad")
     found = collect_confidence(loaded, TASK, items, source, target, routes, make_trainer, batch_tokens=2048)
     for code in ("qag", "qaj"):
-        assert abs(found[code].mean() - found["direct"].mean()) < 0.01, "counting the end, it would be +.06"
+        assert abs(found[code].mean.mean() - found["direct"].mean.mean()) < 0.01, "counting the end, it would be +.06"
+        assert found[code].weakest.mean() < found["direct"].weakest.mean() + 0.01
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 150])
 def test_batches_change_nothing(loaded: LoadedModel, words: list[str], batch_tokens: int) -> None:
     whole, cut = collect(loaded, words), collect(loaded, words, batch_tokens=batch_tokens)
     for bridge in BRIDGES:
-        np.testing.assert_allclose(cut[bridge], whole[bridge], rtol=0, atol=1e-5)
+        assert_close(cut[bridge], whole[bridge])
 
 
 def test_order_of_words_and_bridges_only_moves_them(loaded: LoadedModel, words: list[str]) -> None:
@@ -155,16 +169,17 @@ def test_order_of_words_and_bridges_only_moves_them(loaded: LoadedModel, words: 
     moved = collect(loaded, words[::-1], bridges=BRIDGES[::-1])
     assert list(moved) == list(BRIDGES[::-1])
     for bridge in BRIDGES:
-        np.testing.assert_allclose(moved[bridge][::-1], whole[bridge], rtol=0, atol=1e-5)
+        assert_close(RouteConfidence(moved[bridge].mean[::-1], moved[bridge].weakest[::-1]), whole[bridge])
 
 
 def test_right_answers_are_not_looked_at(loaded: LoadedModel, words: list[str]) -> None:
     items = [Item(word, word, (word,), word, bridge_gold={"qad": (word,)}) for word in words]
     source, target, bridge = language(SOURCE), language(TARGET), language("qad")
     found = collect_confidence(loaded, TASK, items, source, target, [bridge], make_trainer, batch_tokens=2048)
-    np.testing.assert_allclose(found["qad"], collect(loaded, words)["qad"], rtol=0, atol=1e-5)
+    assert_close(found["qad"], collect(loaded, words)["qad"])
 
 
 def test_the_related_hub_is_the_one_that_the_model_is_sure_of(loaded: LoadedModel, words: list[str]) -> None:
     found = collect(loaded, words)
-    assert found["qaa"].mean() > found["qaj"].mean(), "qaa is the hub of the source's family, qaj of neither's"
+    related, other = found["qaa"].mean.mean(), found["qaj"].mean.mean()
+    assert related > other, "qaa is the hub of the source's family, qaj of neither's"

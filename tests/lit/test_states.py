@@ -14,8 +14,10 @@ from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
 from bridgex.errors import UserError
 from bridgex.extract.loading import LoadedModel, load_model
+from bridgex.lit import probe_data
 from bridgex.lit import states as states_module
-from bridgex.lit.states import Block, Pooling, StatesData, collect_states
+from bridgex.lit.states import Block, Pooling, collect_states
+from tests.fakes.tiny_models import make_loaded
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -87,19 +89,50 @@ def test_batches_and_order_change_nothing(loaded: LoadedModel, batch_tokens: int
     np.testing.assert_array_equal(whole[:, 0], whole[:, 3])
 
 
-def test_no_batch_holds_two_lengths_and_none_is_too_large() -> None:
+def test_no_pass_holds_two_lengths_and_none_is_too_large(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
-    encoded = [list(range(length)) for length in random.integers(2, 9, size=40)]
-    batches = StatesData(encoded, 20).predict_dataloader().dataset
-    found: list[int] = []
-    for index in range(len(batches)):  # type: ignore[arg-type]
-        batch = batches[index]
-        assert batch is not None
-        found += batch.rows
-        for row, ids in zip(batch.rows, batch.ids.tolist(), strict=True):
-            assert ids == encoded[row]
-        assert batch.ids.numel() <= 20
-    assert sorted(found) == list(range(40))
+    encoded = [[*loaded.encoder.prefix, *random.integers(10, 60, size).tolist()] for size in random.integers(2, 9, 40)]
+    real, passes = states_module.StatesModule._run, []
+
+    def watched(self: Any, ids: torch.Tensor, found: Any) -> None:
+        passes.append(ids)
+        real(self, ids, found)
+
+    monkeypatch.setattr(states_module.StatesModule, "_run", watched)
+    collect_states(loaded, encoded, make_trainer, blocks=["last"], pooling="last", batch_tokens=20)
+    assert all(ids.numel() <= 20 for ids in passes)
+    assert sorted(row for ids in passes for row in ids.tolist()) == sorted(encoded), "none is padded"
+    assert any(len(ids) > 1 for ids in passes)
+
+
+def test_the_size_of_a_pass_goes_by_the_trainers_device(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model still lies on the CPU when texts are handed over; only the trainer knows where it will run."""
+    asked: list[tuple[object, str]] = []
+    for module in (states_module, probe_data):
+
+        class Watched(probe_data.TokenBudget):
+            def __init__(self, number: int | None, device: torch.device) -> None:
+                asked.append((number, device.type))
+                super().__init__(number, device)
+
+        monkeypatch.setattr(module, "TokenBudget", Watched)
+
+    def elsewhere(callbacks: Sequence[Callback]) -> Trainer:
+        trainer = make_trainer(callbacks)
+        device = torch.device("meta")
+        monkeypatch.setattr(type(trainer.strategy), "root_device", property(lambda self: device))
+        return trainer
+
+    encoded = [loaded.encoder.encode(prompt) for prompt in PROMPTS]
+    module = states_module.StatesModule(loaded, ["last"], "last", None)
+    # What a trainer does to a module before it runs it.
+    monkeypatch.setattr(type(module), "device", property(lambda self: torch.device("meta")))
+    module.on_predict_start()
+    rows, _ = probe_data.rows_of(loaded, {"": encoded}, None)
+    data = probe_data.ProbeData(rows, 0, None)
+    data.trainer = elsewhere([])
+    data.predict_dataloader()
+    assert asked == [(None, "meta")] * 2
 
 
 def test_the_model_runs_no_further_than_it_must(loaded: LoadedModel) -> None:
@@ -111,8 +144,8 @@ def test_the_model_runs_no_further_than_it_must(loaded: LoadedModel) -> None:
     ]
     try:
         collect(loaded, [2], "last", prompts=["qaa"])
-        # The first pass looks for the blocks; the hook that ends the second comes after this one.
-        assert ran == [1, 2, 3, 4, 5, 1, 2]
+        # The hook that ends the pass comes after this one.
+        assert ran == [1, 2]
     finally:
         for handle in handles:
             handle.remove()
@@ -164,11 +197,36 @@ def test_where_memory_does_not_suffice_batches_are_halved(loaded: LoadedModel, m
     limit = 1
     np.testing.assert_allclose(collect(loaded, [2, "last"], "last", prompts=prompts), expected, rtol=0, atol=1e-5)
     assert max(sizes) > 1
+    assert sizes.count(max(sizes)) == 1, "what did not fit is not tried again"
     limit = 0
-    with pytest.raises(torch.OutOfMemoryError):
+    told = r"memory on cpu does not suffice for one text of \d+ tokens beside the model\. Use model\.dtype=bfloat16, .*"
+    with pytest.raises(UserError, match=told):
         collect(loaded, [2, "last"], "last", prompts=prompts)
+
+    def broken(self: Any, ids: torch.Tensor, found: Any) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(states_module.StatesModule, "_run", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        collect(loaded, ["last"], "last", prompts=prompts)
+
+
+@pytest.mark.parametrize("blocks", [["last"], [1, 2]])
+def test_models_whose_neurons_cannot_be_read_have_states(blocks: list[Block]) -> None:
+    """A mixture of experts: no neuron sees every token, but every block has an output."""
+    experts = make_loaded("mixtral")
+    found = collect(experts, blocks, "last", prompts=["ab", "abc"])
+    for row, prompt in enumerate(["ab", "abc"]):
+        ids = torch.tensor([experts.encoder.encode(prompt)])
+        with torch.inference_mode():
+            output = experts.model.base_model(ids, output_hidden_states=True)
+        for place, block in enumerate(blocks):
+            if block != "last" and block == experts.model.config.num_hidden_layers:
+                continue  # given after the final norm only
+            own = output.last_hidden_state if block == "last" else output.hidden_states[block]
+            np.testing.assert_allclose(found[place, row], own[0, -1].numpy(), rtol=0, atol=1e-5)
 
 
 def test_a_process_without_a_batch_joins_the_others(loaded: LoadedModel) -> None:
-    module = states_module.StatesModule(loaded, ["last"], "last")
+    module = states_module.StatesModule(loaded, ["last"], "last", None)
     assert module.predict_step(None) == []

@@ -42,8 +42,8 @@ def test_the_verdict_says_that_direct_was_chosen_and_why(tmp_path: Path, is_comp
         "token, and the lower end must exceed bridge.margin=0." in page.text
     )
     assert (
-        "Via en less directly, nats a token of the model's own words: +.020 [−.010, +.050]; the lower end must exceed "
-        "bridge.margin=0, so it goes directly." in page.text
+        "Via en, in its less sure step, less directly, nats a token of the model's own words: +.020 [−.010, +.050]; "
+        "the lower end must exceed bridge.margin=0, so it goes directly." in page.text
     )
 
 

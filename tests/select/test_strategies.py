@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import math
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +17,7 @@ import torch
 from bridgex.data.typology import Distances
 from bridgex.languages import Pair
 from bridgex.records.schema import StrategyRecord
-from bridgex.select.evidence import Evidence, Floats, RouteScores, SentenceVectors
+from bridgex.select.evidence import Evidence, Floats, RouteConfidence, RouteScores, SentenceVectors
 from bridgex.select.strategies.alignment import Alignment
 from bridgex.select.strategies.base import LABEL_FREE, MissingEvidence, Strategy, ranking_of, ranking_of_means
 from bridgex.select.strategies.compare import Compare
@@ -176,6 +179,24 @@ def test_partial_length_takes_out_what_length_alone_does() -> None:
     same = np.full(80, 6)
     still = hsic().rank(make_evidence(sets, values, num_tokens=same, partial_length=True))
     assert scores_of(still) == scores_of(hsic().rank(make_evidence(sets, values, num_tokens=same)))
+
+
+def test_lengths_are_not_taken_out_of_a_few_words() -> None:
+    sets = {code: SETS[code] for code in ("de", "sw", "en", "fr")}
+
+    def rank(num: int, tokens: Any, is_taken_out: bool = True) -> StrategyRecord:
+        return hsic().rank(make_evidence(sets, noise(5, num), num_tokens=tokens, partial_length=is_taken_out))
+
+    varying = 4 + np.arange(19) % 3
+    with pytest.raises(MissingEvidence) as error:
+        rank(19, varying)
+    assert str(error.value) == (
+        "probe.partial_length=true: 19 probe words of several lengths, and at least 20 are needed to take out what "
+        "length does. Raise probe.limit, give a longer word list, or use probe.partial_length=false"
+    )
+    assert set(rank(20, 4 + np.arange(20) % 3).scores) == {"en", "fr"}
+    assert set(rank(19, varying, is_taken_out=False).scores) == {"en", "fr"}
+    assert set(rank(19, np.full(19, 5)).scores) == {"en", "fr"}, "of one length there is nothing to take out"
 
 
 def test_a_block_that_lacks_neurons_for_one_candidate_is_dropped_for_all() -> None:
@@ -371,8 +392,13 @@ def test_lexical_of_an_empty_list_is_missing_not_nan() -> None:
         Lexical(name="lexical").rank(evidence)
 
 
+def evenly(values: Mapping[str, Floats]) -> dict[str, RouteConfidence]:
+    """Routes whose steps are all equally sure."""
+    return {route: RouteConfidence(mean=found, weakest=found) for route, found in values.items()}
+
+
 def sure(values: dict[str, Floats], **more: Any) -> StrategyRecord:
-    evidence = make_evidence({}, candidates=list(values), confidence=lambda routes: values, **more)
+    evidence = make_evidence({}, candidates=list(values), confidence=lambda routes: evenly(values), **more)
     return Confidence(name="confidence").rank(evidence)
 
 
@@ -399,12 +425,20 @@ def test_confidence_does_not_hang_on_the_order_of_words_candidates_or_keys() -> 
     values = {code: random.standard_normal(20) for code in ("en", "fr", "es")}
     first, order = sure(values), random.permutation(20)
     assert scores_of(sure({code: v[order] for code, v in values.items()})) == pytest.approx(scores_of(first))
-    turned = make_evidence({}, candidates=["es", "fr", "en"], confidence=lambda routes: values)
+    turned = make_evidence({}, candidates=["es", "fr", "en"], confidence=lambda routes: evenly(values))
     found = Confidence(name="confidence").rank(turned)
     assert list(found.scores) == ["es", "fr", "en"]
     assert {code: record.rank for code, record in found.scores.items()} == {
         code: record.rank for code, record in first.scores.items()
     }
+
+
+def test_confidence_looks_at_all_steps_together() -> None:
+    values = {"en": RouteConfidence(np.full(9, -2.0), np.full(9, -2.5)), "fr": RouteConfidence(*np.full((2, 9), -2.2))}
+    found = Confidence(name="confidence").rank(
+        make_evidence({}, candidates=["fr", "en"], confidence=lambda routes: values)
+    )
+    assert scores_of(found) == pytest.approx({"en": -2.0, "fr": -2.2})
 
 
 def test_equal_means_tie_even_where_rounding_parts_them() -> None:
@@ -540,10 +574,18 @@ def test_convergence_of_states_that_do_not_vary_is_missing() -> None:
         converge({**given, "states": lambda prompts, block: np.ones((len(prompts), 4), dtype=np.float32)})
 
 
+@pytest.mark.parametrize("num", [0, 3])
+def test_convergence_of_too_few_pairs_is_missing(num: int) -> None:
+    with pytest.raises(MissingEvidence, match=f"^{num} probe words have a translation that is no right .* needs 4"):
+        converge({"candidates": ["en"], "probe_pairs": lambda: [(f"w{n}", f"v{n}") for n in range(num)]})
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
         ({"block": 0}, "should be a block from 1 on, or last"),
+        ({"block": True}, "should be a block from 1 on, or last"),
+        ({"block": 2.0}, "should be a block from 1 on, or last"),
         ({"block": "first"}, "should be a block from 1 on, or last"),
         ({"prompt": "{language} {word}"}, "must name {bridge}"),
         ({"prompt": "{language} {bridge}"}, "must name {word}"),
@@ -646,14 +688,34 @@ def test_typology_is_one_less_the_mean_distance() -> None:
     assert found.origin == "urielplus 1.3: syntactic distance"
 
 
+def test_without_its_package_typology_says_so_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "urielplus", None)
+    real, invented = Pair("de", "sw"), Pair("qaa", "qaf")
+    assert Typology(name="typology").problems(real) == [
+        "bridge=typology: needs the package urielplus, which is not here: pip install urielplus"
+    ]
+    own, lacking = Typology(name="typology", language="de").problems(real)
+    assert own.startswith("bridge.language=de: is the pair's own source")
+    assert "pip install urielplus" in lacking
+    assert Typology(name="typology").problems(invented) == [], "what is planted needs no package"
+    assert Compare(name="compare").problems(real) == [], "one strategy of many that is missing does not end a run"
+    there = types.ModuleType("urielplus")
+    there.__spec__ = importlib.machinery.ModuleSpec("urielplus", None)
+    monkeypatch.setitem(sys.modules, "urielplus", there)
+    assert Typology(name="typology").problems(real) == []
+
+
 # --- hsic or direct ---
 
 
 def or_direct(gains: Floats, margin: float = 0.0, **more: Any) -> tuple[HsicOrDirect, StrategyRecord]:
     direct = np.linspace(-3.0, -1.0, len(gains))
-    evidence = replace(
-        whole_evidence(**more), confidence=lambda routes: {"fr": direct + gains, "direct": direct, "en": 9 + direct}
-    )
+    # An easy step into the bridge lifts the mean over both, and must not count.
+    routes = {
+        "fr": RouteConfidence(mean=direct + gains + 5.0, weakest=direct + gains),
+        **evenly({"direct": direct, "en": 9 + direct}),
+    }
+    evidence = replace(whole_evidence(**more), confidence=lambda wanted: {route: routes[route] for route in wanted})
     strategy = HsicOrDirect(name="hsic_or_direct", margin=margin, match_self=False, hsic={"bootstrap": 10})
     return strategy, strategy.rank(evidence)
 
@@ -685,7 +747,7 @@ def test_by_chance_the_bridge_is_taken_one_time_in_forty() -> None:
     taken = 0
     for seed in range(300):
         random = np.random.default_rng(seed)
-        values = {route: random.standard_normal(60) for route in ("fr", "direct")}
+        values = evenly({route: random.standard_normal(60) for route in ("fr", "direct")})
         evidence = make_evidence({}, candidates=["fr", "en"], confidence=lambda routes, values=values: values)
         against = strategy.weigh(ranking, evidence).against_direct
         assert against is not None
@@ -769,7 +831,7 @@ def whole_evidence(**more: Any) -> Evidence:
     given: dict[str, Any] = {
         "dictionary": lambda a, b: {"word": ("wort",)},
         "probe_pairs": lambda: [(f"w{n}", f"v{n}") for n in range(24)],
-        "confidence": lambda wanted: {route: routes[route] for route in wanted},
+        "confidence": lambda wanted: evenly({route: routes[route] for route in wanted}),
         "states": lambda prompts, block: np.random.default_rng(0).standard_normal((len(prompts), 6)),
         "sentence_vectors": lambda code: some_vectors(code, noise_of=1.0),
         "distances": lambda legs: Distances(dict.fromkeys(legs, 0.25), "made up"),
@@ -798,7 +860,7 @@ def test_compare_with_direct_as_its_choice_chooses_no_bridge() -> None:
     surer = {"en": -2.0, "fr": -2.0, "es": -2.0, "direct": -1.0}
     words = {route: np.full(24, value) + np.linspace(0, 0.1, 24) for route, value in surer.items()}
     compare = Compare(name="compare", primary="hsic_or_direct", match_self=False)
-    found = compare.rank_all(whole_evidence(confidence=lambda wanted: {route: words[route] for route in wanted}))
+    found = compare.rank_all(whole_evidence(confidence=lambda wanted: evenly(words)))
     assert compare.choose(found) == (None, "hsic_or_direct")
     assert Compare(name="compare").choose(found) == ("fr", "hsic"), "hsic itself knows no direct"
 

@@ -28,7 +28,7 @@ class Alignment(Strategy):
         it is.
 
         Raises:
-            MissingEvidence: no sentences are parallel in all languages.
+            MissingEvidence: no sentences, or fewer than 20, are parallel in all languages.
         """
         source, target = (
             evidence.sentence_vectors(evidence.pair.source),

@@ -63,7 +63,8 @@ class ConvergenceKeys(BaseModel):
     @field_validator("block", mode="before")  # before: one line for what is neither, not one for each
     @classmethod
     def _block_is_one(cls, block: object) -> object:
-        if block != "last" and (not isinstance(block, int) or block < 1):
+        # A bool is an int, and no number of a block.
+        if block != "last" and (not isinstance(block, int) or isinstance(block, bool) or block < 1):
             raise ValueError("should be a block from 1 on, or last")
         return block
 

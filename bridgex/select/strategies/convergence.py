@@ -11,6 +11,8 @@ from bridgex.records.schema import StrategyRecord
 from bridgex.select.evidence import Evidence
 from bridgex.select.strategies.base import MissingEvidence, Strategy, ranking_of, with_intervals
 
+# What an unbiased CKA can be computed from.
+_MIN_WORDS = 4
 # Half of the words must be enough for an unbiased CKA.
 _MIN_WORDS_FOR_INTERVALS = 8
 
@@ -23,7 +25,8 @@ class Convergence(Strategy):
     `score(C) = CKA` of the two sets of vectors over the pairs. No dictionary of C and nothing generated: two prefills a
     candidate and word. `docs/strategies.md` has the reasons, the evidence, and where it fails.
 
-    It looks at translations of training words, which `hsic` and `confidence` do not, and never at an evaluated item.
+    It looks at translations of training words, which `hsic` and `confidence` do not, and never at an evaluated item:
+    neither its word nor any of its right answers is in a pair.
     """
 
     reads_words: ClassVar[bool] = True
@@ -33,13 +36,18 @@ class Convergence(Strategy):
         """CKA of each candidate, with intervals over word pairs from half-samples that all candidates share.
 
         Raises:
-            MissingEvidence: the states do not vary over the words.
+            MissingEvidence: too few pairs, a block that the model does not have, or states that do not vary.
         """
         import torch
 
         from bridgex.stats.cka_subsets import cka_deviations, half_samples
 
         pairs = evidence.probe_pairs()
+        if len(pairs) < _MIN_WORDS:
+            raise MissingEvidence(
+                f"{len(pairs)} probe words have a translation that is no right answer of an evaluated item, and "
+                f"convergence needs {_MIN_WORDS}. Raise probe.limit, or give a longer word list"
+            )
         prompts = [
             self.convergence.prompt.format(language=language(code).name, word=word, bridge=language(bridge).name)
             for bridge in evidence.candidates

@@ -11,9 +11,10 @@ from bridgex.select.strategies.neurons import Hsic
 class HsicOrDirect(Hsic):
     """Ranks as `hsic`, and goes directly unless its first choice clearly makes the model surer of what it says.
 
-    For each probe word, the mean log-probability a token of all that the model says via the first choice (both steps)
-    less that of its direct answer; no label is looked at. The bridge is taken if the lower end of the mean's 95 %
-    interval (bootstrap over words) exceeds `bridge.margin`.
+    For each probe word, the mean log-probability a token of the less sure step via the first choice, less that of the
+    direct answer; no label is looked at. A chain is as sure as its weakest step: in a mean over both, a step into the
+    bridge that is easy would make up for an answer that is a guess. The bridge is taken if the lower end of the mean's
+    95 % interval (bootstrap over words) exceeds `bridge.margin`.
     """
 
     def rank(self, evidence: Evidence) -> StrategyRecord:
@@ -36,7 +37,7 @@ class HsicOrDirect(Hsic):
         if bridge is None:
             raise MissingEvidence(str(ranking.missing))
         found = evidence.confidence((DIRECT, bridge))
-        gains = found[bridge] - found[DIRECT]
+        gains = found[bridge].weakest - found[DIRECT].weakest
         ci95 = group_interval(gains, seed=evidence.seed)
         against = AgainstDirect(
             bridge=bridge,

@@ -42,7 +42,7 @@ class Confidence(Strategy):
     def rank(self, evidence: Evidence) -> StrategyRecord:
         """Mean over probe words."""
         found = evidence.confidence(evidence.candidates)
-        values = {code: found[code] for code in evidence.candidates}
+        values = {code: found[code].mean for code in evidence.candidates}
         return ranking_of_means(values, self.hsic.bootstrap, evidence.seed)
 
 
