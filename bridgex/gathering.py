@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import torch
 from lightning.pytorch import Callback, Trainer
 
 from bridgex.config.settings import Settings
@@ -112,6 +113,7 @@ class Gatherer:
             sentence_vectors=lambda code: self._sentence_vectors(sentences_of(), code),
             distances=_distances,
             route_scores=cache(route_scores),
+            device=_statistics_device(self._settings.trainer.accelerator),
         )
 
     def _profiles(self, codes: Sequence[str]) -> dict[str, LanguageProfile]:
@@ -302,6 +304,11 @@ def _distances(legs: Sequence[typology.Leg]) -> typology.Distances:
         return typology.distances(legs)
     except UserError as error:
         raise MissingEvidence(str(error)) from None
+
+
+def _statistics_device(accelerator: str) -> str:
+    """CUDA where the model may run there; else the CPU, on MPS too, which lacks parts of complex arithmetic."""
+    return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def route_scores(items: Items, predictions: Sequence[Prediction]) -> RouteScores:

@@ -115,6 +115,7 @@ class Evidence:
         sentence_vectors: of a language.
         distances: typological distances of pairs of languages.
         route_scores: scores of all routes on the run's items.
+        device: where statistics over many neurons run, as torch names it.
     """
 
     pair: Pair
@@ -130,3 +131,4 @@ class Evidence:
     sentence_vectors: Callable[[str], SentenceVectors]
     distances: Callable[[Sequence[Leg]], Distances]
     route_scores: Callable[[], RouteScores]
+    device: str = "cpu"

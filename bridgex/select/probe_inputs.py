@@ -169,7 +169,7 @@ def _values(evidence: Evidence, values: npt.NDArray[Any], num_tokens: npt.NDArra
 
     from bridgex.stats.kernels import residualise_length
 
-    matrix = torch.tensor(np.asarray(values, dtype=np.float32))
+    matrix = torch.tensor(np.asarray(values, dtype=np.float32), device=evidence.device)
     if evidence.probe_settings.partial_length:
         if len(num_tokens) < _MIN_WORDS_BY_LENGTH and len(set(num_tokens.tolist())) > 1:
             raise MissingEvidence(
@@ -177,5 +177,7 @@ def _values(evidence: Evidence, values: npt.NDArray[Any], num_tokens: npt.NDArra
                 f"{_MIN_WORDS_BY_LENGTH} are needed to take out what length does. Raise probe.limit, give a longer "
                 f"word list, or use probe.partial_length=false"
             )
-        return residualise_length(matrix, torch.tensor(np.asarray(num_tokens, dtype=np.float64)))
+        return residualise_length(
+            matrix, torch.tensor(np.asarray(num_tokens, dtype=np.float32), device=evidence.device)
+        )
     return matrix
