@@ -44,7 +44,7 @@ def blocks(run: RunFiles) -> Section | None:
     """Raw score of each candidate in each block."""
     maps = [
         _block_map(name, record)
-        for name, record in _records(run).items()
+        for name, record in _own_neurons(run).items()
         if any(candidate.block_scores for candidate in record.scores.values())
     ]
     return section("blocks", "Blocks", *maps) if maps else None
@@ -52,7 +52,7 @@ def blocks(run: RunFiles) -> Section | None:
 
 def neurons(run: RunFiles) -> Section | None:
     """How many neurons the languages have and share."""
-    parts = [_set_sizes(run, record) for record in _records(run).values() if record.set_sizes]
+    parts = [_set_sizes(run, record) for record in _own_neurons(run).values() if record.set_sizes]
     if shared := _records(run).get("overlap"):
         parts.append(_shared(run, shared))
     return section("neurons", "Neurons that languages share", *parts) if parts else None
@@ -67,6 +67,14 @@ def via_scores(run: RunFiles) -> dict[str, float]:
 
 def _records(run: RunFiles) -> Mapping[str, StrategyRecord]:
     return run.ranking.strategies if run.ranking is not None else {}
+
+
+def _own_neurons(run: RunFiles) -> dict[str, StrategyRecord]:
+    """Every ranking but one that only decides on top of another: `hsic_or_direct` ranks as `hsic` does."""
+    found = dict(_records(run))
+    if "hsic" in found:
+        found.pop("hsic_or_direct", None)
+    return found
 
 
 def _ranking(run: RunFiles, found: Ranking, name: str, with_chart: bool) -> Html:

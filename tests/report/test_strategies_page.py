@@ -99,3 +99,12 @@ def test_scores_without_a_chance_correction_are_not_called_raw(tmp_path: Path) -
     page: Page = checked(html.write_run_page(folder))
     assert page.table("alignment score by block")[1] == ["11", ".600", ".500"]
     assert "chance correction" not in page.text
+
+
+def test_a_ranking_on_top_of_another_does_not_show_its_neurons_twice(tmp_path: Path) -> None:
+    both: Page = checked(html.write_run_page(went_directly(tmp_path / "both")))
+    assert both.text.count("raw hsic score by block and candidate") == 1
+    assert "raw hsic_or_direct score by block" not in both.text
+    assert both.text.count("Neurons by block") == 1
+    alone: Page = checked(html.write_run_page(went_directly(tmp_path / "alone", is_compared=False)))
+    assert "raw hsic_or_direct score by block" in alone.text
