@@ -18,7 +18,8 @@ from bridgex.stats.hsic import block_score, hsic_matrix
 
 FIELDS = """\
 Fields of the JSON line:
-  seconds            ours, widths and everything, float32 in; median of the rounds
+  matrix_gflops      float32 matrix product of 2048 x 2048 on the device
+  seconds            ours for all blocks, widths and everything, float32 in; median of the rounds
   reference_seconds  the published compute_hsic (float32), found in the folder BRIDGEX_REFERENCE; null without it
   naive_seconds      a float64 loop over pairs: two centred kernels, one trace of their product each
   ratio, naive_ratio theirs / ours, median of the rounds' own ratios
@@ -30,12 +31,13 @@ Fields of the JSON line:
 """
 
 
-def simulate(neurons: int, samples: int, data: str) -> tuple[Tensor, Tensor]:
-    """Two sets that share six hidden causes; heavy: scaled sample by sample, then SiLU."""
+def simulate(neurons: int, samples: int, data: str, candidates: int = 1) -> tuple[Tensor, Tensor]:
+    """Two sets that share six hidden causes, the second larger for candidates; heavy: scaled by sample, then SiLU."""
     generator = torch.Generator().manual_seed(0)
     causes = torch.randn(6, samples, generator=generator)
-    x = 0.5 * torch.randn(2 * neurons, 6, generator=generator) @ causes
-    x = x + torch.randn(2 * neurons, samples, generator=generator)
+    rows = (1 + candidates) * neurons
+    x = 0.5 * torch.randn(rows, 6, generator=generator) @ causes
+    x = x + torch.randn(rows, samples, generator=generator)
     if data == "heavy":
         x = torch.nn.functional.silu(2 * x * torch.randn(1, samples, generator=generator).square())
     return x[:neurons].contiguous(), x[neurons:].contiguous()
@@ -66,13 +68,23 @@ def naive(x: Tensor, y: Tensor) -> Tensor:
 
 
 def timed(run: Callable[[], object]) -> float:
+    """Seconds, until an accelerator has nothing left to do."""
     start = time.perf_counter()
     run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def num_products(neurons: int) -> int:
-    return neurons * neurons + 2 * neurons
+def matrix_gflops(device: str) -> float:
+    """Rate of a large float32 matrix product there, the best of three."""
+    left = torch.randn(2048, 2048, device=device)
+    seconds = min(timed(lambda: left @ left) for _ in range(4))
+    return 2 * 2048**3 / seconds / 1e9
+
+
+def num_products(neurons: int, candidates: int = 1) -> int:
+    return candidates * neurons * neurons + (1 + candidates) * neurons
 
 
 def peak_mb() -> float:
@@ -80,19 +92,26 @@ def peak_mb() -> float:
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    x, y = simulate(options.neurons, options.samples, options.data)
+    x, y = simulate(options.neurons, options.samples, options.data, options.candidates)
     few = min(options.neurons, options.reference_neurons)
-    scale = num_products(options.neurons) / num_products(few)
+    whole = options.blocks * num_products(options.neurons, options.candidates)
+    scale = whole / num_products(few)
+    there = x.to(options.device), y.to(options.device)
     reference = published_function()
-    hsic_matrix(x[:2, :20], y[:2, :20], options.estimator)
+    hsic_matrix(there[0][:2, :20], there[1][:2, :20], options.estimator)
     before = peak_mb()
-    values = hsic_matrix(x, y, options.estimator).values
+    values = hsic_matrix(*there, options.estimator).values.cpu()
     grown = peak_mb() - before
+
+    def blocks() -> None:
+        for _ in range(options.blocks):
+            hsic_matrix(*there, options.estimator)
+
     exact = hsic_matrix(x.double(), y.double(), options.estimator).values
     ours, theirs, plain = [], [], []
     for _ in range(options.rounds):
-        ours.append(timed(lambda: hsic_matrix(x, y, options.estimator)))
-        plain.append(timed(lambda: naive(x[:4], y[:4])) * num_products(options.neurons) / num_products(4))
+        ours.append(timed(blocks))
+        plain.append(timed(lambda: naive(x[:4], y[:4])) * whole / num_products(4))
         if reference is not None:
             theirs.append(timed(lambda: reference(x[:few], y[:few])) * scale)
 
@@ -104,6 +123,10 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "neurons": options.neurons,
         "samples": options.samples,
         "data": options.data,
+        "candidates": options.candidates,
+        "blocks": options.blocks,
+        "device": options.device,
+        "matrix_gflops": matrix_gflops(options.device),
         "seconds": statistics.median(ours),
         "reference_seconds": statistics.median(theirs) if theirs else None,
         "naive_seconds": statistics.median(plain),
@@ -129,6 +152,9 @@ def main() -> None:
     parser.add_argument("--data", choices=["gaussian", "heavy"], default="gaussian")
     parser.add_argument("--reference-neurons", type=int, default=30, help="neurons a side for the published function")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=1, help="the second set is so many times as large")
+    parser.add_argument("--blocks", type=int, default=1, help="the same again so many times, one block after the other")
+    parser.add_argument("--device", default="cpu", help="where ours runs: cpu, cuda")
     options = parser.parse_args()
     if options.neurons < 4:
         parser.error(f"--neurons {options.neurons}: at least 4")

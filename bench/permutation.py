@@ -29,7 +29,7 @@ def table_of(x: torch.Tensor, y: torch.Tensor, estimator: str) -> BlockTable:
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    x, y = simulate(options.neurons, options.samples, options.data)
+    x, y = (m.to(options.device) for m in simulate(options.neurons, options.samples, options.data, options.candidates))
     order = torch.arange(options.samples)
     table = table_of(x, y, options.estimator)
     small = table_of(x[:2, :20].contiguous(), y[:2, :20].contiguous(), options.estimator)
@@ -52,6 +52,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "neurons": options.neurons,
         "samples": options.samples,
         "data": options.data,
+        "candidates": options.candidates,
+        "device": options.device,
         "pass_seconds": statistics.median(passes),
         "seconds": statistics.median(shifts),
         "passes": statistics.median(b / a for a, b in zip(passes, shifts, strict=True)),
@@ -75,6 +77,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--data", choices=["gaussian", "heavy"], default="gaussian")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=1, help="the second set is so many times as large")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda")
     options = parser.parse_args()
     if options.neurons < 2 or options.samples < 20:
         parser.error("at least 2 neurons and 20 samples")
