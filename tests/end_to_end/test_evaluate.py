@@ -332,9 +332,12 @@ def test_real_words_find_english_in_hindsight(command: Run, tmp_path: Path, test
     first = {
         name: min(found["scores"], key=lambda code: found["scores"][code]["rank"])
         for name, found in ranking["strategies"].items()
+        if found["scores"]
     }
-    assert first["oracle"] == first["confidence"] == "en"
-    assert not any(found["missing"] for found in ranking["strategies"].values())
+    # It has no sentences, and may have no typology.
+    assert {"alignment", "typology"} >= ranking["strategies"].keys() - first.keys()
+    assert first["oracle"] == first["confidence"] == first["convergence"] == "en"
+    assert not any(ranking["strategies"][name]["missing"] for name in first)
 
 
 def test_a_run_that_cannot_rank_says_which_key_to_turn(command: Run, tmp_path: Path) -> None:
