@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from lightning.pytorch import Callback, Trainer
 
 from bridgex.config.settings import Settings
 from bridgex.data import parallel, sentences, sources, typology
@@ -28,6 +27,7 @@ from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.probe import collect_probe_matrix, collect_profiles
 from bridgex.lit.probe_data import plain_ids
 from bridgex.lit.states import collect_states
+from bridgex.lit.trainer import MakeTrainer
 from bridgex.records.cache import ProfileCache
 from bridgex.records.schema import Prediction
 from bridgex.records.store import RunFolder
@@ -44,7 +44,6 @@ from bridgex.select.evidence import (
 from bridgex.select.neurons import middle_blocks
 from bridgex.select.strategies.base import MissingEvidence
 
-MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 # What an unbiased HSIC can be computed from.
 _MIN_WORDS = 4
 # Fewer rightly translated words than this say nothing of how neurons go together.

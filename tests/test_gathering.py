@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
 
 import bridgex.gathering as gathering
 from bridgex.config import command, settings
@@ -28,6 +27,7 @@ from bridgex.select.strategies.base import LABEL_FREE, MissingEvidence, Strategy
 from bridgex.select.strategies.compare import Compare
 from bridgex.select.strategies.simple import Fixed, Random
 from bridgex.select.strategies.typology import Typology
+from tests.fakes.trainer import make_trainer
 
 pytestmark = [
     # Reading is the work here; workers that only cut lists of ids would add to it.
@@ -48,18 +48,6 @@ def composed(*overrides: str) -> dict[str, Any]:
 def settings_for(*overrides: str, **data: Any) -> Settings:
     config = composed(*overrides)
     return settings.validate({**config, "data": {**config["data"], **data}})
-
-
-def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
 
 
 class Run:

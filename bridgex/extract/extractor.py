@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from bridgex.errors import UserError
 from bridgex.extract.packing import packed, positions_of
+from bridgex.extract.site_hooks import SiteHooks
 from bridgex.extract.sites import Site, backbone, input_device
 
 Receiver = Callable[[int, Tensor], None]
@@ -24,7 +23,7 @@ Ids = Sequence[int] | npt.NDArray[np.int32]
 _OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 
 
-class ActivationReader:
+class ActivationReader(SiteHooks):
     """Hooks on a model's sites; use as a context manager, which always takes them off again.
 
     Args:
@@ -37,31 +36,11 @@ class ActivationReader:
     """
 
     def __init__(self, model: nn.Module, sites: Sequence[Site]) -> None:
+        super().__init__(sites)
         self._body = backbone(model)
-        self._sites = tuple(sites)
-        self._by_block = {site.block: site for site in sites}
-        self._handles: list[RemovableHandle] = []
-        self._running = 0
         self._read: list[int] = []
         self._num_tokens = 0
         self._receive: Receiver | None = None
-
-    def __enter__(self) -> ActivationReader:
-        try:
-            for site in self._sites:
-                self._handles.append(site.layer.register_forward_pre_hook(self._enter(site.block)))
-                self._handles.append(site.layer.register_forward_hook(self._leave))
-            for module in {id(site.module): site.module for site in self._sites}.values():
-                self._handles.append(module.register_forward_hook(self._take))
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._remove()
 
     def run(self, rows: Sequence[Ids], receive: Receiver, *, is_packed: bool) -> None:
         """Runs the model once, without its head and without padding, and hands over each block's activation.
@@ -103,19 +82,8 @@ class ActivationReader:
         with contextlib.suppress(_LastBlockRead):
             self._body(**given, use_cache=False)
 
-    def _enter(self, block: int) -> Callable[[nn.Module, Any], None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            self._running = block
-
-        return hook
-
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._running = 0
-
-    def _take(self, module: nn.Module, args: Any, output: Any) -> None:
-        site = self._by_block.get(self._running)
-        # A shared activation function also runs in blocks that are not read.
-        if site is None or site.module is not module or self._receive is None:
+    def _on_activation(self, site: Site, output: Any, shape: tuple[int, int]) -> None:
+        if self._receive is None:
             return
         is_whole = isinstance(output, Tensor) and output.numel() == self._num_tokens * site.num_neurons
         if not is_whole or site.block in self._read:
@@ -135,11 +103,6 @@ class ActivationReader:
                 f"block {missing[0].block}: {missing[0].path} did not run in a forward pass. Something replaced the "
                 f"model's feed-forward code after it was loaded (a fused kernel, a compiled module); load it without"
             )
-
-    def _remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
 
 class _LastBlockRead(Exception):

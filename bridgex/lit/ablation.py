@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule
 
 from bridgex.evaluation.engine import Continuation, HFEngine
 from bridgex.extract.ablation import MeanAblation
@@ -16,9 +16,8 @@ from bridgex.extract.loading import LoadedModel
 from bridgex.extract.sites import Site, find_sites
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.data import SampleData
+from bridgex.lit.trainer import MakeTrainer
 from bridgex.select.ablation import AblationSets
-
-MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, Trainer
 
 from bridgex.evaluation.dialogue import Completion, converse, listen
 from bridgex.evaluation.tasks.base import DIRECT, Item, Task
@@ -15,9 +14,8 @@ from bridgex.languages import Language
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
+from bridgex.lit.trainer import MakeTrainer
 from bridgex.select.evidence import RouteConfidence
-
-MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 
 
 class ConfidenceModule(ICLModule):

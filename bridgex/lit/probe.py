@@ -20,8 +20,8 @@ from bridgex.extract.profiles import BlockSums, ProbeColumns, ProbeMatrix, Profi
 from bridgex.extract.selfcheck import check_rows
 from bridgex.extract.sites import Site, find_sites
 from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, TokenBudget, plain_ids, rows_of
+from bridgex.lit.trainer import MakeTrainer
 
-MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 _T = TypeVar("_T")
 
 _NUM_CHECKED = 3
@@ -110,7 +110,8 @@ class ProbeModule(LightningModule):
             now, later = waiting.split(self._budget.tokens, self._is_packed)
             parts = self._read(now, taking)
             if parts is None:
-                self._halve(now)
+                self._budget.halve(now)
+                self._did_not_fit = self._did_not_fit or sum(now.lengths)
                 continue
             for callback, kept in zip(taking, parts, strict=True):
                 callback.take(now, kept)
@@ -143,18 +144,6 @@ class ProbeModule(LightningModule):
                 raise
             return None
         return parts
-
-    def _halve(self, batch: ProbeBatch) -> None:
-        num_tokens = sum(batch.lengths)
-        if len(batch.rows) == 1:
-            raise UserError(
-                f"memory on {self.device} does not suffice for one text of {num_tokens} tokens beside the model. Use "
-                f"model.dtype=bfloat16, model.quantization=8bit, model.device_map=auto or shorter texts"
-            )
-        self._did_not_fit = self._did_not_fit or num_tokens
-        self._budget.halve(num_tokens)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _has_room(self) -> bool:
         """Whether twice what a pass took at most would fit."""

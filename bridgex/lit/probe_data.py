@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bridgex.errors import UserError
 from bridgex.extract.loading import LoadedModel
 
 # Tokens in one pass, at first and at most, where no number is asked for. On the CPU: what its cache holds.
@@ -106,11 +107,24 @@ class TokenBudget:
     """
 
     def __init__(self, asked: int | None, device: torch.device) -> None:
+        self._device = device
         self.tokens, self.largest = (asked, asked) if asked else _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
 
-    def halve(self, num_tokens: int) -> None:
-        """After a pass of so many tokens for which memory did not suffice."""
+    def halve(self, batch: ProbeBatch) -> None:
+        """After a pass for which memory did not suffice.
+
+        Raises:
+            UserError: it held one text only.
+        """
+        num_tokens = sum(batch.lengths)
+        if len(batch.rows) == 1:
+            raise UserError(
+                f"memory on {self._device} does not suffice for one text of {num_tokens} tokens beside the model. Use "
+                f"model.dtype=bfloat16, model.quantization=8bit, model.device_map=auto or shorter texts"
+            )
         self.tokens = self.largest = max(1, num_tokens // 2)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def grow(self, num_tokens: int, has_room: Callable[[], bool]) -> None:
         """After a pass of so many tokens that went through; `has_room` says whether twice as many would, too."""

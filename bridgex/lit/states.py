@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from bridgex.errors import UserError
@@ -18,11 +18,11 @@ from bridgex.extract.loading import LoadedModel
 from bridgex.extract.sites import backbone, find_layers, input_device
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, TokenBudget, rows_of
+from bridgex.lit.trainer import MakeTrainer
 
 Block = int | Literal["last"]
 """A block 1..L: its output, as the next block gets it; `last`: the output after the final norm, as the head gets it."""
 Pooling = Literal["last", "mean"]
-MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 States = npt.NDArray[np.float32]
 
 
@@ -87,19 +87,8 @@ class StatesModule(LightningModule):
                 waiting = later
                 continue
             # Outside of the except clause, whose error holds on to the pass and its memory.
-            self._halve(now)
+            self._budget.halve(now)
         return found
-
-    def _halve(self, batch: ProbeBatch) -> None:
-        num_tokens = sum(batch.lengths)
-        if len(batch.rows) == 1:
-            raise UserError(
-                f"memory on {self.device} does not suffice for one text of {num_tokens} tokens beside the model. Use "
-                f"model.dtype=bfloat16, model.quantization=8bit, model.device_map=auto or shorter texts"
-            )
-        self._budget.halve(num_tokens)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _read(self, batch: ProbeBatch) -> list[tuple[int, States]]:
         """One pass of texts of one length."""

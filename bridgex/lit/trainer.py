@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from bridgex.config.settings import Settings
+
+MakeTrainer = Callable[[Sequence[Callback]], Trainer]
+"""Makes a fresh trainer with these callbacks beside a run's own."""
 
 
 class RunTrainer(Trainer):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from lightning.pytorch import Callback, Trainer
 from tokenizers import processors
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -21,6 +19,7 @@ from bridgex.extract import loading
 from bridgex.extract.profiles import ProbeMatrix
 from bridgex.extract.random_model import byte_tokenizer, make_random_model
 from bridgex.lit.probe import collect_probe_matrix
+from tests.fakes.trainer import make_trainer
 
 pytestmark = [
     # Reading is the work here; workers that only cut lists of ids would add to it.
@@ -226,18 +225,6 @@ def test_quantisation_is_part_of_the_fingerprint_and_the_device_map_is_not(folde
 def probe(loaded: loading.LoadedModel) -> ProbeMatrix:
     return collect_probe_matrix(
         loaded, ["one prompt", "and another one", "x"], [np.arange(20)] * 4, make_trainer, batch_tokens=None
-    )
-
-
-def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
     )
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from bridgex.config.settings import ModelSettings
@@ -20,6 +18,7 @@ from bridgex.extract.sites import find_sites
 from bridgex.lit.ablation import GoldSample, collect_ablation
 from bridgex.select.ablation import AblationSets
 from tests.fakes.tiny_models import num_hooks
+from tests.fakes.trainer import make_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",  # a batch is text; workers would only add to the work
@@ -30,18 +29,6 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     return load_model(ModelSettings(kind="toy", name="toy", dtype="float32"), toy_world(None) / "model")
-
-
-def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
 
 
 def by_hand(

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import read_word_pairs, toy_world
@@ -18,6 +17,7 @@ from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.languages import language
 from bridgex.lit.confidence import collect_confidence
 from bridgex.select.evidence import RouteConfidence
+from tests.fakes.trainer import make_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",  # a batch is text; workers would only add to the work
@@ -37,18 +37,6 @@ def loaded() -> LoadedModel:
 @pytest.fixture(scope="module")
 def words() -> list[str]:
     return list(read_word_pairs(toy_world(None) / "muse" / f"{SOURCE}-{TARGET}.0-5000.txt"))[:12]
-
-
-def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
 
 
 def collect(loaded: LoadedModel, words: Sequence[str], **more: object) -> dict[str, RouteConfidence]:

@@ -17,8 +17,9 @@ from bridgex.errors import UserError
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.profiles import Profile
 from bridgex.lit.probe import BlockCallback, collect_probe_matrix, collect_profiles
-from bridgex.lit.probe_data import ProbeBatch, TokenBudget
+from bridgex.lit.probe_data import ProbeBatch, ProbeRow, TokenBudget
 from tests.fakes.tiny_models import BLOCKS, FAMILIES, make_loaded, num_hooks, reference_activations
+from tests.fakes.trainer import make_trainer
 
 pytestmark = [
     # Reading is the work here; workers that only cut lists of ids would add to it.
@@ -33,19 +34,6 @@ TEXTS = {
 }
 PROMPTS = ['English:"water"→Kiswahili:', 'English:"a"→Kiswahili:', 'English:"water"→Kiswahili:', "x"]
 CHAT = "{{ bos_token }}{% for message in messages %}<{{ message.content }}>{% endfor %}"
-
-
-def make_trainer(callbacks: Sequence[Callback], **settings: object) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        **settings,
-    )
 
 
 def ids_of(loaded: LoadedModel, text: str) -> list[int]:
@@ -232,6 +220,10 @@ def test_another_error_is_not_taken_for_want_of_memory() -> None:
         collect_profiles(make_loaded(), TEXTS, lambda own: make_trainer([*own, Broken()]), batch_tokens=None)
 
 
+def batch_of(*lengths: int) -> ProbeBatch:
+    return ProbeBatch(tuple(ProbeRow("", n, np.zeros(length, np.int32)) for n, length in enumerate(lengths)), 0)
+
+
 def test_the_budget_grows_while_there_is_room_and_halves_for_good() -> None:
     budget = TokenBudget(None, torch.device("cuda"))
     assert (budget.tokens, budget.largest) == (16_384, 65_536)
@@ -242,15 +234,17 @@ def test_the_budget_grows_while_there_is_room_and_halves_for_good() -> None:
     for expected in (32_768, 65_536, 65_536):
         budget.grow(budget.tokens, lambda: True)
         assert budget.tokens == expected
-    budget.halve(40_000)
+    budget.halve(batch_of(30_000, 10_000))
     budget.grow(20_000, lambda: True)
     assert (budget.tokens, budget.largest) == (20_000, 20_000)
     for asked, device, expected in ((None, "cpu", 1024), (7, "cpu", 7), (7, "cuda", 7)):
         given = TokenBudget(asked, torch.device(device))
         given.grow(expected, lambda: True)
         assert (given.tokens, given.largest) == (expected, expected)
-    budget.halve(1)
+    budget.halve(batch_of(1, 1))
     assert budget.tokens == 1
+    with pytest.raises(UserError, match="memory on cuda does not suffice for one text of 9 tokens"):
+        budget.halve(batch_of(9))
 
 
 class LiveTensors(Callback):

@@ -18,6 +18,7 @@ from bridgex.lit import probe_data
 from bridgex.lit import states as states_module
 from bridgex.lit.states import Block, Pooling, collect_states
 from tests.fakes.tiny_models import make_loaded
+from tests.fakes.trainer import make_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -30,19 +31,6 @@ PROMPTS = ['qaa:"bula"→qad:"', 'qab:"bula"→qad:"', 'qaf:"lydi kofa doxu"→q
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     return load_model(ModelSettings(kind="toy", name="toy", dtype="float32"), toy_world(None) / "model")
-
-
-def make_trainer(callbacks: Sequence[Callback], **more: Any) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        **more,
-    )
 
 
 def collect(
