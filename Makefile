@@ -33,7 +33,9 @@ bench: $(STAMP) ## measure the claims of speed and of the toy world; one JSON li
 	$(BIN)/python -m bench.hsic --estimator paper --neurons 60 --samples 300
 	$(BIN)/python -m bench.hsic --estimator unbiased --neurons 143 --samples 1000
 	$(BIN)/python -m bench.permutation
+	$(BIN)/python -m bench.ranking
 	$(BIN)/python -m bench.probe --prompts words
+	$(BIN)/python -m bench.probe --prompts sentences
 	$(BIN)/python -m bench.toy_world --world bridgex/toy
 
 docs: $(STAMP) ## build the documentation into site/

@@ -59,7 +59,7 @@ def neuron_null_scores(
 
     In each place of a random set stands the candidate's own neuron or one of its matches, each with the same chance.
     That makes the candidate's own set one of those that are drawn, which is what p-values rest on: sets made of matches
-    alone would call any neurons special (10 to 50 % of p <= 0.05 in simulations, the more the fewer the matches).
+    alone call ordinary neurons special (docs/decisions/007).
 
     A neuron in both sets matches itself perfectly, and fewer random neurons have that chance; so pairs of a neuron with
     itself are left out on both sides. Neurons that do not vary over the samples, and those without a match that varies,
