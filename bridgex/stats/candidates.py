@@ -24,10 +24,8 @@ without self-matches on both sides, neurons without a match left out of both (`b
 p-values are also given corrected for the number of candidates (Holm 1979).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,25 +33,14 @@ from torch import Tensor
 from bridgex.stats.hsic import Transform
 from bridgex.stats.influence import influences
 from bridgex.stats.lags import MIN_SAMPLES, Estimator
-from bridgex.stats.neuron_null import NeuronPool, neuron_null_scores
+from bridgex.stats.neuron_null import NeuronNull, NeuronPool, neuron_null
 from bridgex.stats.paired import holm
 from bridgex.stats.resampling import BlockTable, block_table, observed_scores, shift_scores, subsample_scores
 
 Interval = tuple[float, float]
 _NORMAL_975 = 1.959964
-# Of fewer different sets of neurons no 20 would lie above a p of 0.05.
-_MIN_SETS = 400
 # Two scores closer than this, relative to the larger, differ by rounding.
 _TIE = 1e-9
-
-
-class _Null(NamedTuple):
-    """See `CandidateScore`."""
-
-    matched: float | None
-    without_self_matches: float | None
-    random_neurons: float | None
-    p: float | None
 
 
 class NoUsableBlockError(ValueError):
@@ -197,7 +184,17 @@ def candidate_scores(
     replicates = _deviations(kept, len(order), num_replicates, MIN_SAMPLES[estimator], generator)
     null = None
     if pools is not None and num_draws and estimator != "paper":
-        null = _neuron_null(tables, x_blocks, pools, columns_of_candidate, order, transform, num_draws, seed)
+        used = [block for block, found in enumerate(tables) if found is not None]
+        null = neuron_null(
+            [table for (table,) in kept],
+            [_reorder(x_blocks[block], order) for block in used],
+            [pools[block]._replace(values=_reorder(pools[block].values, order)) for block in used],
+            [[columns[block] for columns in columns_of_candidate] for block in used],
+            transform=transform,
+            num_draws=num_draws,
+            # Its own stream, so that orders and half-samples are the same with and without it.
+            generator=torch.Generator().manual_seed(seed),
+        )
     dropped = tuple(i for i, t in enumerate(tables) if t is None)
     return _summary(per_block, arrangements, replicates, _standard_errors(kept), null, dropped, num_blocks)
 
@@ -247,53 +244,6 @@ def _tables(
 
 def _reorder(x: Tensor, order: Tensor) -> Tensor:
     return x[:, order.to(x.device)]
-
-
-def _neuron_null(
-    tables: Sequence[list[BlockTable] | None],
-    x_blocks: Sequence[Tensor],
-    pools: Sequence[NeuronPool],
-    columns_of_candidate: Sequence[Sequence[Tensor]],
-    order: Tensor,
-    transform: Transform,
-    num_draws: int,
-    seed: int,
-) -> list[_Null]:
-    """What the random sets say of each candidate, over the blocks in which it and all of them have a score."""
-    # Its own stream, so that orders and half-samples are the same with and without it.
-    generator = torch.Generator().manual_seed(seed)
-    parts, sizes = [], []
-    for block, (found, x, pool) in enumerate(zip(tables, x_blocks, pools, strict=True)):
-        if found is not None:
-            (table,) = found
-            columns = [c[block] for c in columns_of_candidate]
-            parts.append(
-                neuron_null_scores(
-                    table,
-                    _reorder(x, order),
-                    pool._replace(values=_reorder(pool.values, order)),
-                    columns,
-                    transform=transform,
-                    num_draws=num_draws,
-                    generator=generator,
-                )
-            )
-            sizes.append([len(c) for c in columns])
-    observed, draws, log_sets, num_matched = (torch.stack(column) for column in zip(*parts, strict=True))
-    counts = ~(observed.isnan() | draws.isnan().any(dim=2))
-    results = []
-    for candidate, kept in enumerate(counts.T):
-        share = float(num_matched[:, candidate].sum()) / max(1, sum(size[candidate] for size in sizes))
-        if not bool(kept.any()):
-            results.append(_Null(share, None, None, None))
-            continue
-        score, random = observed[kept, candidate].mean(), draws[kept, candidate].mean(dim=0)
-        # Equal sets are equal but for rounding.
-        num_as_high = int((random >= score - _TIE * score.abs()).sum())
-        is_enough = float(log_sets[kept, candidate].sum()) >= math.log(_MIN_SETS)
-        p = (1 + num_as_high) / (1 + num_draws) if is_enough else None
-        results.append(_Null(share, float(score), float(random.mean()), p))
-    return results
 
 
 def _standard_errors(blocks: list[list[BlockTable]]) -> Tensor | None:
@@ -347,7 +297,7 @@ def _summary(
     arrangements: Tensor,
     deviations: Tensor,
     errors: Tensor | None,
-    null: list[_Null] | None,
+    null: list[NeuronNull] | None,
     dropped: tuple[int, ...],
     num_blocks: int,
 ) -> CandidateScores:
@@ -364,7 +314,7 @@ def _summary(
     replicates = score[:, None] + deviations
     intervals, p_rank1 = [_interval(r) for r in replicates], _shares_of_best(replicates)
     any_dependence = _values(p_any, len(score))
-    nulls = [_Null(None, None, None, None)] * len(score) if null is None else null
+    nulls = [NeuronNull(None, None, None, None)] * len(score) if null is None else null
     neuron_null = [found.p for found in nulls]
     margin, margin_ci95 = None, None
     if len(score) > 1:

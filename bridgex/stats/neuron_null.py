@@ -1,5 +1,7 @@
 """Whether a candidate's neurons depend more on the common ones than random neurons that answer as often."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +12,10 @@ from bridgex.stats.kernels import zeros_double
 from bridgex.stats.resampling import BlockTable
 
 _MAX_BYTES = 64 << 20
+# Two scores closer than this, relative to the larger, differ by rounding.
+_TIE = 1e-9
+# Of fewer different sets of neurons no 20 would lie above a p of 0.05.
+_MIN_SETS = 400
 
 
 class NeuronPool(NamedTuple):
@@ -43,6 +49,61 @@ class NullScores(NamedTuple):
     draws: Tensor
     log_sets: Tensor
     num_matched: Tensor
+
+
+class NeuronNull(NamedTuple):
+    """What random sets say of a candidate; see `CandidateScore`."""
+
+    matched: float | None
+    without_self_matches: float | None
+    random_neurons: float | None
+    p: float | None
+
+
+def neuron_null(
+    tables: Sequence[BlockTable],
+    x_blocks: Sequence[Tensor],
+    pools: Sequence[NeuronPool],
+    columns_of_block: Sequence[list[Tensor]],
+    *,
+    transform: Transform,
+    num_draws: int,
+    generator: torch.Generator,
+) -> list[NeuronNull]:
+    """What the random sets say of each candidate, over the blocks in which it and all of them have a score.
+
+    Args:
+        tables: the blocks.
+        x_blocks: for each block `[I, N]`, the common neurons as given to `block_table`.
+        pools: for each block what may stand in, over the same samples.
+        columns_of_block: for each block, for each candidate its columns, as given to `block_table`.
+        transform: as in `hsic_matrix`.
+        num_draws: random sets.
+        generator: of the draws.
+
+    Returns:
+        One entry a candidate.
+    """
+    parts = [
+        neuron_null_scores(table, x, pool, columns, transform=transform, num_draws=num_draws, generator=generator)
+        for table, x, pool, columns in zip(tables, x_blocks, pools, columns_of_block, strict=True)
+    ]
+    observed, draws, log_sets, num_matched = (torch.stack(column) for column in zip(*parts, strict=True))
+    counts = ~(observed.isnan() | draws.isnan().any(dim=2))
+    results = []
+    for candidate, kept in enumerate(counts.T):
+        size = sum(len(columns[candidate]) for columns in columns_of_block)
+        share = float(num_matched[:, candidate].sum()) / max(1, size)
+        if not bool(kept.any()):
+            results.append(NeuronNull(share, None, None, None))
+            continue
+        score, random = observed[kept, candidate].mean(), draws[kept, candidate].mean(dim=0)
+        # Equal sets are equal but for rounding.
+        num_as_high = int((random >= score - _TIE * score.abs()).sum())
+        is_enough = float(log_sets[kept, candidate].sum()) >= math.log(_MIN_SETS)
+        p = (1 + num_as_high) / (1 + num_draws) if is_enough else None
+        results.append(NeuronNull(share, float(score), float(random.mean()), p))
+    return results
 
 
 def neuron_null_scores(
