@@ -15,7 +15,8 @@ bias that fewer samples give a maximum. In simulations (three hidden causes, 8 n
 100 to 200 data sets a case) the intervals covered the mean score in 93 to 98 % for `normalised` (N = 60 and
 200) and 97 to 99 % for `biased` and `paper` (N = 60), and in nearly 100 % where nothing depends on anything: at chance
 level they are too wide. With 100 replicates and 3 neurons against 3 and against 12 they covered 90 to 94 % (N = 60 to
-256, `python -m bench.calibration`). Kernel widths are those of all samples, and `chance` is not computed again in a replicate.
+256, `python -m bench.calibration`). Kernel widths are those of all samples, and `chance` is not computed again in a
+replicate.
 Beside them stands the interval by influence functions (`bridgex.stats.influence`), `score +- 1.96 sd / sqrt(N)`, which
 costs about one pass instead of one a replicate.
 
