@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 
 from bridgex.config.settings import Settings
-from bridgex.data import parallel, sentences, sources, typology
+from bridgex.data import parallel, probe_text, sentences, sources, typology
 from bridgex.errors import UserError
 from bridgex.evaluation.answers import normalise_word
+from bridgex.evaluation.routes import DIRECT, Route, bridge_of
 from bridgex.evaluation.scores import item_scores
-from bridgex.evaluation.tasks.base import DIRECT, Item, Items, Task
+from bridgex.evaluation.tasks.base import Item, Items, Task
 from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.profiles import Profile
@@ -116,7 +117,7 @@ class Gatherer:
         )
 
     def _profiles(self, codes: Sequence[str]) -> dict[str, LanguageProfile]:
-        texts = {code: sentences.profile_text(self._settings, code) for code in codes}
+        texts = {code: sentences.profile_text(self._settings, code, self._evaluated()) for code in codes}
         self._say_where_from(texts.values())
         keys = {code: self._profile_key(text) for code, text in texts.items()}
         found = {code: kept for code, key in keys.items() if (kept := self._cache.get(key)) is not None}
@@ -158,7 +159,7 @@ class Gatherer:
     def _probe_items(self) -> list[Item]:
         """Training words of the pair, none of them evaluated; only rightly translated ones where that is asked for."""
         settings = self._settings
-        found = sources.dictionary(settings, settings.pair.pair, "train")
+        found = probe_text.probe_text(settings, self._evaluated())
         evaluated = {normalise_word(item.text) for item in self._items.items}
         words = [(word, gold) for word, gold in found.entries.items() if normalise_word(word) not in evaluated]
         if found.note:
@@ -166,13 +167,17 @@ class Gatherer:
         items = [Item(word, word, gold, word) for word, gold in words[: settings.probe.limit]]
         if settings.probe.filter == "correct":
             items = self._understood(items)
-        self._run.detail(f"{len(items)} probe words")
+        self._run.detail(f"{len(items)} probe {'words' if found.is_words else 'sentences'}")
         if len(items) < _MIN_WORDS:
             raise UserError(
                 f"pair {settings.pair.name}: {len(items)} probe words that are not evaluated, and a ranking needs at "
                 f"least {_MIN_WORDS}. Give a longer word list, or bridge=overlap, which needs none"
             )
         return items
+
+    def _evaluated(self) -> frozenset[str]:
+        """Every text of every item, white space as single spaces."""
+        return frozenset(" ".join(text.split()) for item in self._items.items for text in item.texts())
 
     def _probe_pairs(self, words: Sequence[Item]) -> list[tuple[str, str]]:
         """Probe words, each with its first translation that is no right answer of an evaluated item."""
@@ -190,7 +195,7 @@ class Gatherer:
         source, target = self._languages()
         module = ICLModule(self._loaded, self._task(), source, target)
         collect = CollectOutputs()
-        data = SampleData([Sample(item, None) for item in items], module.cost, self._settings.engine.batch_tokens)
+        data = SampleData([Sample(item, Route()) for item in items], module.cost, self._settings.engine.batch_tokens)
         self._make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
         predictions: list[Prediction] = collect.found
         right = {prediction.id for prediction in predictions if prediction.correct}
@@ -247,7 +252,9 @@ class Gatherer:
 
     def _parallel(self, codes: Sequence[str]) -> parallel.ParallelText:
         try:
-            found = parallel.parallel_text(self._settings, codes, _NUM_SENTENCES, self._settings.seed)
+            found = parallel.parallel_text(
+                self._settings, codes, _NUM_SENTENCES, self._settings.seed, barred=self._evaluated()
+            )
         except UserError as error:
             raise MissingEvidence(str(error)) from None
         num_sentences = len(found.texts[codes[0]])
@@ -313,6 +320,5 @@ def _statistics_device(accelerator: str) -> str:
 def route_scores(items: Items, predictions: Sequence[Prediction]) -> RouteScores:
     """Every route's scores as strategies that look at labels want them."""
     scores = item_scores(items.items, predictions)
-    direct = scores.pop(DIRECT)
-    via = {route.removeprefix("via "): values for route, values in scores.items()}
-    return RouteScores(direct, via, tuple(item.group for item in items.items))
+    via = {code: values for route, values in scores.items() if (code := bridge_of(route)) is not None}
+    return RouteScores(scores[DIRECT], via, tuple(item.group for item in items.items))

@@ -15,8 +15,9 @@ from bridgex.config.settings import ModelSettings, Settings, TrainSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.preview import preview
+from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.scores import summarise
-from bridgex.evaluation.tasks.base import DIRECT, Items, Task, route_name
+from bridgex.evaluation.tasks.base import Items, Task
 from bridgex.extract.loading import LoadedModel, load_encoder, load_model, model_fingerprint, model_folder
 from bridgex.gathering import Gatherer, route_scores
 from bridgex.languages import Language, language
@@ -56,11 +57,11 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
     with RunFolder.open(folder, config) as run:
         items = task.items(settings, candidates)
         stage = Stage(settings, run, task, items, _load(settings, run, items))
-        evidence = _evidence(stage, candidates)
+        evidence = _evidence(stage, strategy, candidates)
         ranking = _rank(stage, strategy, evidence)
         sets = _ablation_sets(stage, strategy, evidence, ranking.chosen)
         bridges = candidates if strategy.evaluates_all else [code for code in [ranking.chosen] if code is not None]
-        predictions = _ask(stage, [None, *bridges])
+        predictions = _ask(stage, routes_of(task, items, strategy, bridges))
         metrics = summarise(
             task,
             settings.pair.pair,
@@ -92,7 +93,7 @@ def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking
     with RunFolder.open(folder, config) as run:
         items = task.items(settings, candidates)
         stage = Stage(settings, run, task, items, _load(settings, run, items))
-        ranking = _rank(stage, strategy, _evidence(stage, candidates))
+        ranking = _rank(stage, strategy, _evidence(stage, strategy, candidates))
         run.set(state="done")
         return ranking
 
@@ -149,12 +150,13 @@ def _loaded(settings: ModelSettings, where: Path, fingerprint: str) -> LoadedMod
     return load_model(settings, where)
 
 
-def _evidence(stage: Stage, candidates: Sequence[str]) -> Evidence:
+def _evidence(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Evidence:
     settings = stage.settings
     gatherer = Gatherer(
         settings, stage.run, stage.loaded, stage.items, lambda more: make_trainer(settings, more), _cache(settings)
     )
-    return gatherer.evidence(candidates, lambda: route_scores(stage.items, _ask(stage, [None, *candidates])))
+    every_route = [Route(), *(Route.to(language(code), strategy.translate) for code in candidates)]
+    return gatherer.evidence(candidates, lambda: route_scores(stage.items, _ask(stage, every_route)))
 
 
 def _rank(stage: Stage, strategy: Strategy, evidence: Evidence) -> Ranking:
@@ -187,12 +189,22 @@ def _rank(stage: Stage, strategy: Strategy, evidence: Evidence) -> Ranking:
     return ranking
 
 
-def _ask(stage: Stage, bridges: Sequence[str | None]) -> list[Prediction]:
-    """Asks every item by every route that is not yet on record, and returns the routes' predictions in order."""
+def routes_of(task: Task, items: Items, strategy: Strategy, bridges: Sequence[str]) -> list[Route]:
+    """The routes of a run: direct; with bridges also the opponent without one, and what the data's own texts give."""
+    routes = [Route()]
+    if bridges and task.has_context:
+        routes.append(Route("translated"))
+    routes += [Route.to(language(code), strategy.translate) for code in bridges]
+    return routes + [
+        Route("gold", language(code), strategy.translate) for code in bridges if code in items.gold_bridges
+    ]
+
+
+def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
+    """Asks every item on every route that is not yet on record, and returns the routes' predictions in order."""
     settings, run = stage.settings, stage.run
-    languages = [None if code is None else language(code) for code in bridges]
-    samples = [Sample(item, bridge) for bridge in languages for item in stage.items.items]
-    order = [(route_name(sample.bridge), sample.item.id) for sample in samples]
+    samples = [Sample(item, route) for route in routes for item in stage.items.items]
+    order = [(sample.route.name, sample.item.id) for sample in samples]
     known = {(prediction.route, prediction.id): prediction for prediction in read_predictions(run.folder)}
     missing = [sample for sample, key in zip(samples, order, strict=True) if key not in known]
     if missing:
@@ -223,16 +235,16 @@ def _ablate(stage: Stage, sets: AblationSets, bridge: Language, predictions: Seq
     """Weighs the right answers of both routes, with the bridge texts on record, while neurons are held."""
     settings, task = stage.settings, stage.task
     source, target = language(settings.pair.source), language(settings.pair.target)
-    route = route_name(bridge)
+    via = Route.to(bridge)
     by_id = {item.id: item for item in stage.items.items}
     samples = []
     for prediction in predictions:
-        if prediction.route in (DIRECT, route):
-            item, through = by_id[prediction.id], bridge if prediction.route == route else None
+        if prediction.route in (DIRECT, via.name):
+            item, through = by_id[prediction.id], via if prediction.route == via.name else Route()
             prompt = last_prompt(task.dialogue(item, source, target, through), prediction)
             if prompt is not None:
                 samples.append(GoldSample(item.id, prediction.route, prompt, task.gold_texts(item)))
-    if not any(sample.route == route for sample in samples):
+    if not any(sample.route == via.name for sample in samples):
         stage.run.note(f"task.ablate={task.ablate}: the model gave no bridge text, so there is no route to compare")
         return None
     logprobs = collect_ablation(
@@ -245,7 +257,7 @@ def _ablate(stage: Stage, sets: AblationSets, bridge: Language, predictions: Seq
     return summarise_ablation(
         logprobs,
         stage.items.items,
-        route,
+        via.name,
         ablated=str(task.ablate),
         num_neurons=sets.num_neurons,
         num_matched=sets.num_matched,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridgex.config import settings
-from bridgex.data import sentences, sources
+from bridgex.data import probe_text, sentences
 from bridgex.errors import UserError
 from bridgex.evaluation.tasks.base import Task
 from bridgex.extract import hub
@@ -32,7 +32,9 @@ def agree(config: Mapping[str, Any]) -> None:
     problems += strategy.problems(found.pair.pair)
     problems += _ablation_problems(task, strategy.name)
     if not mismatch and not any(line.startswith("data.") for line in problems):
-        problems += sources.problems(found, ("test", "train") if strategy.reads_words else ("test",))
+        problems += task.problems(found)
+        if strategy.reads_words:
+            problems += probe_text.problems(found)
     if not problems and (strategy.reads_profiles or task.ablate is not None):
         pair = found.pair.pair
         problems += sentences.problems(found, [pair.source, pair.target, *strategy.candidates_of(pair)])

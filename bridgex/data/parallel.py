@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,18 @@ class ParallelText:
     texts: dict[str, tuple[str, ...]]
 
 
-def parallel_text(settings: Settings, codes: Sequence[str], limit: int, seed: int) -> ParallelText:
+def common_data_sets(settings: Settings, codes: Sequence[str]) -> list[str]:
+    """Data sets of parallel text that have all of these languages, none of it read."""
+    root = data_root(settings)
+    if root is None:
+        return []
+    first, *others = [_by_data_set(root, code) for code in codes]
+    return [name for name in first if all(name in other for other in others)]
+
+
+def parallel_text(
+    settings: Settings, codes: Sequence[str], limit: int, seed: int, barred: Collection[str] = ()
+) -> ParallelText:
     """Sentences of the first data set that has every language: NTREX, FLORES+, Belebele passages.
 
     A line counts where it is filled in every language and no earlier line says the same in any of them: a repeated
@@ -38,6 +49,7 @@ def parallel_text(settings: Settings, codes: Sequence[str], limit: int, seed: in
         codes: the languages.
         limit: sentences at most, drawn evenly.
         seed: of the draw, the same for all languages.
+        barred: texts that are evaluated; no line that has one of them in any language is used.
 
     Raises:
         UserError: no data set has all of them, with what each lacks; or a file is damaged.
@@ -56,7 +68,10 @@ def parallel_text(settings: Settings, codes: Sequence[str], limit: int, seed: in
             counted = ", ".join(f"{code} {size}" for code, size in sizes.items())
             reasons.append(f"{name} has different numbers of lines ({counted})")
             continue
-        kept = _usable(lines)
+        kept = _usable(lines, frozenset(barred))
+        if not kept and _usable(lines, frozenset()):
+            reasons.append(f"{name} has no line that is not evaluated")
+            continue
         garbled = [code for code in codes if is_zawgyi(str(lines[code][line]) for line in kept)]
         if garbled:
             reasons.append(f"{name} is in Zawgyi for {', '.join(garbled)}")
@@ -73,12 +88,14 @@ def _by_data_set(root: Path, code: str) -> dict[str, tuple[Path, tuple[str, ...]
     return {path.parent.parent.name: (path, columns) for path, columns in parallel_files(root, code)}
 
 
-def _usable(lines: dict[str, list[object]]) -> list[int]:
+def _usable(lines: dict[str, list[object]], barred: frozenset[object]) -> list[int]:
     seen: dict[str, set[object]] = {code: set() for code in lines}
     kept = []
     for number in range(len(next(iter(lines.values())))):
         row = {code: found[number] for code, found in lines.items()}
-        if all(isinstance(text, str) and text.strip() and text not in seen[code] for code, text in row.items()):
+        if barred.isdisjoint(
+            " ".join(text.split()) if isinstance(text, str) else None for text in row.values()
+        ) and all(isinstance(text, str) and text.strip() and text not in seen[code] for code, text in row.items()):
             kept.append(number)
         for code, text in row.items():
             seen[code].add(text)

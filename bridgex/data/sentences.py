@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ _PARALLEL: Mapping[str, tuple[str, ...]] = {
 # In Unicode this sign stacks the consonant that follows it; Zawgyi, an older encoding, ends syllables with it.
 _ZAWGYI = re.compile("\u1039(?![\u1000-\u1021])")
 _ZAWGYI_SHARE = 0.1
+# Fewer sentences than this make no profile where there is other text.
+_MIN_SENTENCES = 50
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,13 @@ class Sentences:
     notes: tuple[str, ...] = ()
 
 
-def profile_text(settings: Settings, code: str) -> Sentences:
+def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) -> Sentences:
     """Text in a language for its neuron profile: one's own, NTREX, FLORES+, Belebele passages, else dictionary words.
+
+    Args:
+        settings: where the data lie.
+        code: the language.
+        barred: texts that are evaluated, which are left out, each with its white space as single spaces.
 
     Raises:
         UserError: none of them is there, a file is damaged, or one's own is in no encoding that a model reads.
@@ -58,9 +65,16 @@ def profile_text(settings: Settings, code: str) -> Sentences:
         if is_zawgyi(found.texts):
             raise UserError(f"data.text.{code}={own}: is in Zawgyi, not in Unicode. Convert the file")
         return found
+    evaluated = frozenset(barred)
     root, notes = data_root(settings), list[str]()
     for path, columns in parallel_files(root, code) if root is not None else ():
-        found = _sentences(code, column_of(path, columns), f"{path.parent.parent.name}/{path.parent.name}", notes)
+        origin = f"{path.parent.parent.name}/{path.parent.name}"
+        texts = column_of(path, columns)
+        kept = [text for text in texts if not isinstance(text, str) or " ".join(text.split()) not in evaluated]
+        if len(kept) < len(texts) and len(kept) < _MIN_SENTENCES:
+            notes.append(f"{origin} was left out: all but {len(kept)} of its texts are evaluated")
+            continue
+        found = _sentences(code, kept, origin, notes)
         if not is_zawgyi(found.texts):
             return found
         notes.append(f"{found.origin} was left out: it is in Zawgyi, not in Unicode")

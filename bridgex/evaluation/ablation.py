@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bridgex.evaluation.dialogue import Completion, Dialogue
-from bridgex.evaluation.tasks.base import DIRECT, Item
+from bridgex.evaluation.dialogue import Completion, Dialogue, Question
+from bridgex.evaluation.routes import DIRECT
+from bridgex.evaluation.tasks.base import Item
 from bridgex.records.schema import AblatedRoute, Ablation, Prediction, Tested
 from bridgex.stats.paired import ALPHA, group_interval, randomisation_test
 
@@ -24,14 +25,14 @@ def last_prompt(dialogue: Dialogue, prediction: Prediction) -> str | None:
     """
     question = next(dialogue)
     for step in prediction.steps:
-        if question.kind == "answer":
+        if not isinstance(question, Question) or question.kind == "answer":
             return question.prompt
         try:
             # The verdict of the step was made from its text alone.
             question = dialogue.send(Completion(step.prompt, step.output, step.num_tokens, 0.0, is_truncated=False))
         except StopIteration:
             return None
-    return question.prompt if question.kind == "answer" else None
+    return question.prompt if not isinstance(question, Question) or question.kind == "answer" else None
 
 
 def summarise_ablation(

@@ -1,13 +1,15 @@
-"""How a task talks to a model it does not know: it yields questions, is sent answers, and returns a record."""
+"""How a task talks to a model it does not know: it yields requests, is sent replies, and returns a record."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from bridgex.records.schema import Prediction, Step
+from bridgex.records.schema import Option, Prediction, Step
+
+StepKind: TypeAlias = Literal["bridge", "answer"]
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,35 @@ class Question:
         prompt: the text, before any chat template.
         max_tokens: generated tokens at most.
         stop: generation ends as soon as this matches the generated text.
+        context: where in the prompt the text stands that may be cut from its end if the model's window is too small
+            (start and end, characters); None: nothing may.
     """
 
-    kind: Literal["bridge", "answer"]
+    kind: StepKind
     prompt: str
     max_tokens: int
     stop: re.Pattern[str]
+    context: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Texts whose probabilities after one prompt are asked for.
+
+    Attributes:
+        prompt: the text, before any chat template; it ends without white space.
+        options: what may follow, each with the white space that it begins with.
+        context: as in a question.
+    """
+
+    prompt: str
+    options: tuple[str, ...]
+    context: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model said.
+    """What the model said to a question.
 
     Attributes:
         given: exactly the text it was given, less the BOS.
@@ -38,6 +58,7 @@ class Completion:
         logprob: sum of their log-probabilities, nats.
         is_truncated: whether it stopped at `max_tokens` only.
         logprobs: of each generated token, nats; empty where an answer is read again from its record.
+        num_cut: characters that the model's window left no room for, cut from the end of the prompt's context.
     """
 
     given: str
@@ -46,22 +67,83 @@ class Completion:
     logprob: float
     is_truncated: bool
     logprobs: tuple[float, ...] = ()
+    num_cut: int = 0
 
-    def step(self, kind: Literal["bridge", "answer"]) -> Step:
+    def step(self, kind: StepKind) -> Step:
         """The record of this exchange."""
-        return Step(kind=kind, prompt=self.given, output=self.text, num_tokens=self.num_tokens)
+        return Step(
+            kind=kind, prompt=self.given, output=self.text, num_tokens=self.num_tokens, num_cut=self.num_cut or None
+        )
 
 
-Dialogue = Generator[Question, Completion, Prediction]
-Answer = Callable[[Sequence[Question]], Sequence[Completion]]
+@dataclass(frozen=True)
+class ScoredOption:
+    """How likely one option is.
+
+    Attributes:
+        logprob: sum of its tokens' log-probabilities after the prompt, nats.
+        num_tokens: its tokens.
+        is_merged: whether the tokenizer joins the prompt's end and the option's beginning into one token, which then
+            counts as the option's.
+    """
+
+    logprob: float
+    num_tokens: int
+    is_merged: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How likely the options of a choice are.
+
+    Attributes:
+        given: exactly the text that the options followed, less the BOS.
+        options: in the order asked.
+        num_cut: as in a completion.
+    """
+
+    given: str
+    options: tuple[ScoredOption, ...]
+    num_cut: int = 0
+
+    def step(self) -> Step:
+        """The record of this exchange; nothing was generated."""
+        return Step(kind="answer", prompt=self.given, output="", num_tokens=0, num_cut=self.num_cut or None)
+
+    def records(self, texts: Sequence[str]) -> list[Option]:
+        """The options as they stand in a record."""
+        return [
+            Option(text=text, logprob=option.logprob, num_tokens=option.num_tokens, is_merged=option.is_merged or None)
+            for text, option in zip(texts, self.options, strict=True)
+        ]
+
+
+Request: TypeAlias = Question | Choice
+Reply: TypeAlias = Completion | Scores
+Dialogue: TypeAlias = Generator[Request, Reply, Prediction]
+Answer: TypeAlias = Callable[[Sequence[Request]], Sequence[Reply]]
+
+
+def ask(question: Question) -> Generator[Request, Reply, Completion]:
+    """One question within a dialogue: `completion = yield from ask(question)`."""
+    reply = yield question
+    assert isinstance(reply, Completion), "a question is answered by a completion"
+    return reply
+
+
+def weigh(choice: Choice) -> Generator[Request, Reply, Scores]:
+    """One choice within a dialogue: `scores = yield from weigh(choice)`."""
+    reply = yield choice
+    assert isinstance(reply, Scores), "a choice is answered by scores"
+    return reply
 
 
 def converse(dialogues: Sequence[Dialogue], answer: Answer) -> list[Prediction]:
-    """Runs dialogues side by side: all first questions in one batch, then the second ones of those that ask again.
+    """Runs dialogues side by side: all first requests in one batch, then the second ones of those that ask again.
 
     Args:
         dialogues: fresh ones.
-        answer: answers a batch of questions, in order.
+        answer: answers a batch of requests, in order.
 
     Returns:
         The predictions in the order of the dialogues.
@@ -69,11 +151,11 @@ def converse(dialogues: Sequence[Dialogue], answer: Answer) -> list[Prediction]:
     done: dict[int, Prediction] = {}
     waiting = {index: next(dialogue) for index, dialogue in enumerate(dialogues)}
     while waiting:
-        completions = dict(zip(waiting, answer(list(waiting.values())), strict=True))
+        replies = dict(zip(waiting, answer(list(waiting.values())), strict=True))
         waiting = {}
-        for index, completion in completions.items():
+        for index, reply in replies.items():
             try:
-                waiting[index] = dialogues[index].send(completion)
+                waiting[index] = dialogues[index].send(reply)
             except StopIteration as stop:
                 done[index] = stop.value
     return [done[index] for index in range(len(dialogues))]
@@ -81,12 +163,13 @@ def converse(dialogues: Sequence[Dialogue], answer: Answer) -> list[Prediction]:
 
 def listen(dialogue: Dialogue, heard: list[Completion]) -> Dialogue:
     """The same dialogue, with everything that the model says in it put on a list."""
-    question = next(dialogue)
+    request = next(dialogue)
     while True:
-        completion = yield question
-        heard.append(completion)
+        reply = yield request
+        if isinstance(reply, Completion):
+            heard.append(reply)
         try:
-            question = dialogue.send(completion)
+            request = dialogue.send(reply)
         except StopIteration as stop:
             prediction: Prediction = stop.value
             return prediction

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.hub import weight_files
 from bridgex.extract.loading import Encoder
@@ -31,7 +32,7 @@ def preview(
         encoder: the model's.
         folder: the model's files; their sizes give the number of parameters, no weight is read.
     """
-    questions = [next(task.dialogue(item, source, target, None)) for item in items]
+    questions = [next(task.dialogue(item, source, target, Route())) for item in items]
     ids = [encoder.encode(question.prompt) for question in questions]
     shown = [
         PreviewPrompt(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from bridgex.evaluation.tasks.base import DIRECT, Item, Task, majority_score
+from bridgex.evaluation.routes import DIRECT, TRANSLATED, bridge_of
+from bridgex.evaluation.tasks.base import Item, Task, majority_score
+from bridgex.evaluation.texts import chrf
 from bridgex.languages import Pair
 from bridgex.records.schema import BridgeStep, Metrics, OracleScore, Paired, Prediction, RouteScore
-from bridgex.stats.paired import cross_fit_oracle, paired_difference, wilson_interval
+from bridgex.stats.paired import cross_fit_oracle, group_interval, paired_difference, wilson_interval
 
 Floats = npt.NDArray[np.float64]
+# Texts of one route that are compared with the data's: chrF takes milliseconds each.
+_MAX_COMPARED = 500
 
 
 def summarise(
@@ -60,38 +65,75 @@ def summarise(
         n=len(items),
         metric=task.metric,
         chance=task.chance,
-        majority=majority_score(items),
-        routes={route: route_score(group) for route, group in by_route.items()},
+        majority=None if any(found.score is not None for found in predictions) else majority_score(items),
+        routes={route: route_score(group, items, seed) for route, group in by_route.items()},
         chosen=chosen,
         chosen_by=chosen_by,
         chose_direct=chose_direct,
         paired=_paired(scores[DIRECT], via, chosen, groups, uses_labels, seed) if chosen is not None else None,
+        against_translated=_paired(scores[TRANSLATED], via, chosen, groups, uses_labels, seed)
+        if chosen is not None and TRANSLATED in scores
+        else None,
         oracle=_oracle(scores[DIRECT], via, taken, groups, seed) if is_complete else None,
     )
 
 
-def route_score(predictions: Sequence[Prediction]) -> RouteScore:
-    """Share of right answers with its Wilson interval, the misses by reason, and how the bridge step went."""
+def route_score(predictions: Sequence[Prediction], items: Sequence[Item], seed: int = 0) -> RouteScore:
+    """The mean of a route's items with its interval, the misses by reason, and how the bridge step went.
+
+    Args:
+        predictions: of one route.
+        items: the run's items.
+        seed: of the bootstrap, and of the part of the bridge texts that is compared.
+    """
+    by_id = {item.id: item for item in items}
+    worth = np.array([_worth(prediction) for prediction in predictions])
+    groups = [by_id[prediction.id].group for prediction in predictions]
     right = sum(prediction.correct for prediction in predictions)
+    is_by_degree = any(prediction.score is not None for prediction in predictions)
+    is_grouped = len(set(groups)) < len(groups)
     misses = Counter(prediction.miss for prediction in predictions if prediction.miss is not None)
     return RouteScore(
-        score=right / len(predictions),
-        ci95=wilson_interval(right, len(predictions)),
+        score=float(worth.mean()),
+        ci95=group_interval(worth, groups, seed=seed)
+        if is_by_degree or is_grouped
+        else wilson_interval(right, len(predictions)),
         n=len(predictions),
         misses=dict(sorted(misses.items())),
-        bridge_step=_bridge_step(predictions) if predictions[0].route.startswith("via ") else None,
+        bridge_step=_bridge_step(predictions, by_id, seed) if _translates(predictions[0].route) else None,
+        exact=right / len(predictions) if is_by_degree else None,
+        num_cut=sum(any(step.num_cut for step in prediction.steps) for prediction in predictions),
+        num_merged=sum(any(option.is_merged for option in prediction.options) for prediction in predictions),
     )
 
 
-def _bridge_step(predictions: Sequence[Prediction]) -> BridgeStep:
-    with_right = [prediction.correct for prediction in predictions if prediction.bridge_correct is True]
-    with_wrong = [prediction.correct for prediction in predictions if prediction.bridge_correct is False]
+def _translates(route: str) -> bool:
+    return route == TRANSLATED or bridge_of(route) is not None
+
+
+def _worth(prediction: Prediction) -> float:
+    return float(prediction.correct) if prediction.score is None else prediction.score
+
+
+def _bridge_step(predictions: Sequence[Prediction], items: Mapping[str, Item], seed: int) -> BridgeStep:
+    with_right = [_worth(prediction) for prediction in predictions if prediction.bridge_correct is True]
+    with_wrong = [_worth(prediction) for prediction in predictions if prediction.bridge_correct is False]
     known = len(with_right) + len(with_wrong)
+    code = bridge_of(predictions[0].route)
+    pairs = [
+        (prediction.bridge_text, texts)
+        for prediction in predictions
+        if (texts := items[prediction.id].texts_in(code)) is not None
+    ]
+    if len(pairs) > _MAX_COMPARED:
+        pairs = random.Random(seed).sample(pairs, _MAX_COMPARED)
     return BridgeStep(
         n_known=known,
         correct=len(with_right) / known if known else None,
         score_if_correct=sum(with_right) / len(with_right) if with_right else None,
         score_if_wrong=sum(with_wrong) / len(with_wrong) if with_wrong else None,
+        chrf=float(np.mean([chrf(text, texts) for text, texts in pairs])) if pairs else None,
+        chrf_n=len(pairs),
     )
 
 
@@ -99,7 +141,7 @@ def item_scores(items: Sequence[Item], predictions: Sequence[Prediction]) -> dic
     """By route, the score of each item, in the items' order."""
     by_route: dict[str, dict[str, float]] = {}
     for prediction in predictions:
-        by_route.setdefault(prediction.route, {})[prediction.id] = float(prediction.correct)
+        by_route.setdefault(prediction.route, {})[prediction.id] = _worth(prediction)
     return {route: np.array([found[item.id] for item in items]) for route, found in by_route.items()}
 
 
@@ -114,6 +156,9 @@ def _paired(
         difference=found.difference,
         ci95=found.ci95,
         mcnemar_p=found.mcnemar_p,
+        randomisation_p=found.randomisation_p,
+        only_bridge=None if found.mcnemar_p is None else int(np.sum(bridge > direct)),
+        only_direct=None if found.mcnemar_p is None else int(np.sum(direct > bridge)),
         verdict=f"{found.verdict} (uses labels)" if uses_labels else found.verdict,
     )
 

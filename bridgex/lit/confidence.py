@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bridgex.evaluation.dialogue import Completion, converse, listen
-from bridgex.evaluation.tasks.base import DIRECT, Item, Task
+from bridgex.evaluation.routes import DIRECT, Route
+from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel
 from bridgex.languages import Language
 from bridgex.lit.callbacks import CollectOutputs
@@ -35,7 +36,7 @@ class ConfidenceModule(ICLModule):
         heard: list[list[Completion]] = [[] for _ in batch]
         converse([listen(self.dialogue(sample), said) for sample, said in zip(batch, heard, strict=True)], self.answer)
         return [
-            (_code(sample.bridge), sample.item.id, *_mean_and_weakest(said))
+            (_code(sample.route.bridge), sample.item.id, *_mean_and_weakest(said))
             for sample, said in zip(batch, heard, strict=True)
         ]
 
@@ -70,7 +71,7 @@ def collect_confidence(
     """
     collect = CollectOutputs()
     module = ConfidenceModule(loaded, task, source, target)
-    samples = [Sample(item, bridge) for bridge in bridges for item in items]
+    samples = [Sample(item, Route.to(bridge)) for bridge in bridges for item in items]
     data = SampleData(samples, module.cost, batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
     found = {(code, name): values for code, name, *values in collect.found}

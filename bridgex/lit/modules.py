@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 
 from bridgex.evaluation.dialogue import Dialogue, converse
 from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel
 from bridgex.languages import Language
@@ -18,15 +19,15 @@ from bridgex.records.schema import Prediction
 
 @dataclass(frozen=True)
 class Sample:
-    """One item by one route.
+    """One item on one route.
 
     Attributes:
         item: what is asked.
-        bridge: the language to go through; None: directly.
+        route: how.
     """
 
     item: Item
-    bridge: Language | None
+    route: Route
 
 
 class ICLModule(LightningModule):
@@ -49,14 +50,14 @@ class ICLModule(LightningModule):
         self.answer = self._engine.answer
 
     def predict_step(self, batch: Sequence[Sample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """Asks every sample of the batch, both steps of it where it goes through a bridge."""
+        """Asks every sample of the batch, all steps of it where it goes through a bridge."""
         predictions: list[Prediction] = converse([self.dialogue(sample) for sample in batch], self.answer)
         return predictions
 
     def dialogue(self, sample: Sample) -> Dialogue:
         """A fresh dialogue for a sample."""
-        return self._task.dialogue(sample.item, self._source, self._target, sample.bridge)
+        return self._task.dialogue(sample.item, self._source, self._target, sample.route)
 
     def cost(self, sample: Sample) -> int:
-        """Tokens that a sample's first question takes, prompt and longest answer."""
+        """Tokens that a sample's first request takes, prompt and longest answer."""
         return self._engine.cost(next(self.dialogue(sample)))

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from bridgex.errors import UserError
 from bridgex.extract.extractor import ActivationReader, is_out_of_memory
+from bridgex.extract.limits import TokenBudget
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.profiles import BlockSums, ProbeColumns, ProbeMatrix, Profile, ProfileSums, block_sums
 from bridgex.extract.selfcheck import check_rows
 from bridgex.extract.sites import Site, find_sites
-from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, TokenBudget, plain_ids, rows_of
+from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, plain_ids, rows_of
 from bridgex.lit.trainer import MakeTrainer
 
 _T = TypeVar("_T")

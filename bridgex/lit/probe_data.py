@@ -15,14 +15,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bridgex.errors import UserError
+from bridgex.extract.limits import TokenBudget, longest_input
 from bridgex.extract.loading import LoadedModel
-
-# Tokens in one pass, at first and at most, where no number is asked for. On the CPU: what its cache holds.
-_TOKENS = {"cuda": (16_384, 65_536)}
-_TOKENS_ELSEWHERE = (1024, 1024)
-# Positions that a model can read, under the names that configs give it.
-_LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
 @dataclass(frozen=True)
@@ -94,44 +88,6 @@ class ProbeBatch:
         return ProbeBatch(self.rows[:count], self.num_prefix), ProbeBatch(rest, self.num_prefix) if rest else None
 
 
-class TokenBudget:
-    """How many tokens go through the model at once: grows while there is plenty of memory, halves where there is not.
-
-    Args:
-        asked: a number; None: by device.
-        device: where the model runs.
-
-    Attributes:
-        tokens: at most so many now.
-        largest: it will not grow beyond.
-    """
-
-    def __init__(self, asked: int | None, device: torch.device) -> None:
-        self._device = device
-        self.tokens, self.largest = (asked, asked) if asked else _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
-
-    def halve(self, batch: ProbeBatch) -> None:
-        """After a pass for which memory did not suffice.
-
-        Raises:
-            UserError: it held one text only.
-        """
-        num_tokens = sum(batch.lengths)
-        if len(batch.rows) == 1:
-            raise UserError(
-                f"memory on {self._device} does not suffice for one text of {num_tokens} tokens beside the model. Use "
-                f"model.dtype=bfloat16, model.quantization=8bit, model.device_map=auto or shorter texts"
-            )
-        self.tokens = self.largest = max(1, num_tokens // 2)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def grow(self, num_tokens: int, has_room: Callable[[], bool]) -> None:
-        """After a pass of so many tokens that went through; `has_room` says whether twice as many would, too."""
-        if 2 * self.tokens <= self.largest and 2 * num_tokens > self.tokens and has_room():
-            self.tokens *= 2
-
-
 class ProbeData(LightningDataModule):
     """Texts sorted by length and cut into batches; under several devices each process gets whole batches.
 
@@ -181,7 +137,7 @@ def rows_of(
         encoded: token ids of each text, by group.
         note: gets a sentence if any was cut.
     """
-    longest = _longest(loaded)
+    longest = longest_input(loaded)
     num_cut = Counter[str]()
     rows: list[ProbeRow] = []
     for group, texts in encoded.items():
@@ -218,13 +174,3 @@ def _batches_of(rows: Sequence[ProbeRow], batch_tokens: int) -> list[list[ProbeR
             total = len(row.ids)
     # The longest texts first: what does not fit into memory shows at once, not after an hour.
     return sorted(batches, key=lambda batch: -len(batch[0].ids))
-
-
-def _longest(loaded: LoadedModel) -> int:
-    config: Any = loaded.model.config
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    for key in _LENGTH_KEYS:
-        value = getattr(config, key, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return int(min(loaded.encoder.tokenizer.model_max_length, np.iinfo(np.int32).max))

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from bridgex.errors import UserError
 from bridgex.extract.extractor import is_out_of_memory
+from bridgex.extract.limits import TokenBudget
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.sites import backbone, find_layers, input_device
 from bridgex.lit.callbacks import CollectOutputs
-from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, TokenBudget, rows_of
+from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, rows_of
 from bridgex.lit.trainer import MakeTrainer
 
 Block = int | Literal["last"]

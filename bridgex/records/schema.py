@@ -23,14 +23,20 @@ class Step(Record):
     prompt: str = Field(description="exactly the text that the model was given, less the BOS token")
     output: str = Field(description="exactly the text that came back")
     num_tokens: int = Field(description="generated tokens")
+    num_cut: int | None = Field(
+        None, description="characters cut from the end of the context to fit the model's window; null: none"
+    )
 
 
 class Option(Record):
     """One scored option of a multiple-choice item."""
 
-    text: str = Field(description="the option")
+    text: str = Field(description="the option, as scored")
     logprob: float = Field(description="sum of its tokens' log-probabilities, nats")
     num_tokens: int = Field(description="its tokens")
+    is_merged: bool | None = Field(
+        None, description="true: its first token begins within the prompt, where the tokenizer joined the two"
+    )
 
 
 class Prediction(Record):
@@ -42,31 +48,71 @@ class Prediction(Record):
     options: list[Option] = Field(default_factory=list, description="scored tasks only")
     bridge_text: str | None = Field(None, description="the bridge text that was read from the bridge step")
     bridge_correct: bool | None = Field(
-        None, description="whether it is a listed translation; null: nothing to compare"
+        None,
+        description="of words and in the toy world, whether it is the listed translation; of texts, whether it is in the "
+        "bridge language; null: nothing to compare",
     )
     answer: str | None = Field(None, description="the answer as parsed; null: none found")
     gold: list[str] = Field(description="right answers, any of which counts")
-    correct: bool = Field(description="whether the answer counts")
+    correct: bool = Field(description="whether the answer counts; of sentences, whether it is an exact match")
+    score: float | None = Field(None, description="0 to 1, where right and wrong is not all: the sentence's chrF")
     miss: Miss | None = Field(None, description="the first reason that holds; null: correct")
 
 
 class BridgeStep(Record):
     """How the first step of a bridge route went, and what it was worth."""
 
-    n_known: int = Field(description="items whose bridge text can be compared with a dictionary")
-    correct: float | None = Field(description="share of those whose bridge text is a listed translation")
+    n_known: int = Field(description="items whose bridge text can be judged")
+    correct: float | None = Field(
+        description="share of those whose bridge text is a listed translation; of texts, is in the bridge language"
+    )
     score_if_correct: float | None = Field(description="score of the items with a right bridge text")
     score_if_wrong: float | None = Field(description="score of the items with a wrong one")
+    chrf: float | None = Field(
+        None, description="mean chrF of the bridge text, 0 to 1, against the data's own text in the bridge language"
+    )
+    chrf_n: int = Field(
+        0, description="items behind it: those that have such a text, a random part where they are many"
+    )
+
+
+class Calibration(Record):
+    """Whether options are right as often as the model holds them likely."""
+
+    error: float = Field(
+        description="expected calibration error: mean over 10 bins of probability of |accuracy - probability|"
+    )
+    probability: float = Field(description="mean probability of the option taken, among the options")
+    n_bins: int = 10
+
+
+class CorpusScores(Record):
+    """Scores of all sentences at once, as the field reports them, 0 to 1."""
+
+    chrf: float
+    chrf_signature: str
+    bleu: float
+    bleu_signature: str
 
 
 class RouteScore(Record):
     """The score of one route."""
 
-    score: float = Field(description="share of right answers")
-    ci95: tuple[float, float] = Field(description="95 % interval: Wilson, where items are independent")
+    score: float = Field(description="share of right answers; of sentences, mean chrF")
+    ci95: tuple[float, float] = Field(
+        description="95 % interval: Wilson's, where items are right or wrong and independent; else bootstrap, groups "
+        "resampled whole"
+    )
     n: int = Field(description="items")
     misses: dict[str, int] = Field(description="number of items by reason")
-    bridge_step: BridgeStep | None = Field(None, description="via routes only")
+    bridge_step: BridgeStep | None = Field(None, description="routes with a translation by the model only")
+    exact: float | None = Field(None, description="of sentences, share of exact matches")
+    corpus: CorpusScores | None = Field(None, description="of sentences")
+    calibration: Calibration | None = Field(None, description="scored tasks only")
+    num_cut: int = Field(0, description="items whose context was cut to fit the model's window")
+    num_merged: int = Field(
+        0, description="items with an option whose beginning the tokenizer joins to the prompt's end"
+    )
 
 
 class Paired(Record):
@@ -75,6 +121,11 @@ class Paired(Record):
     difference: float = Field(description="via - direct")
     ci95: tuple[float, float] = Field(description="95 % bootstrap interval, groups resampled whole")
     mcnemar_p: float | None = Field(description="two-sided exact McNemar; null: scores that are not 0 or 1")
+    randomisation_p: float | None = Field(
+        None, description="two-sided paired approximate randomisation, groups of items flipped whole"
+    )
+    only_bridge: int | None = Field(None, description="items that only the bridge route has right")
+    only_direct: int | None = Field(None, description="items that only the direct route has right")
     verdict: str = Field(description="bridge helps, bridge hurts, no evidence (at .05); marked where labels were used")
 
 
@@ -143,13 +194,20 @@ class Metrics(Record):
     n: int = Field(description="items")
     metric: str = Field(description="what a score is")
     chance: float | None = Field(description="expected score of guessing; null: an open answer")
-    majority: float = Field(description="score of always giving the most frequent right answer")
+    majority: float | None = Field(
+        description="score of always giving the most frequent right answer; null: answers are right by degree"
+    )
     routes: dict[str, RouteScore]
     chosen: str | None = Field(None, description="the chosen bridge language; null: none was chosen")
     chosen_by: str | None = Field(None, description="the strategy that chose it")
     chose_direct: bool = Field(False, description="whether that strategy chose to go directly, through no bridge")
     paired: Paired | None = Field(
         None, description="direct against the chosen bridge on the same items; null: no bridge"
+    )
+    against_translated: Paired | None = Field(
+        None,
+        description="the context put straight into the target language against the chosen bridge, on the same items: "
+        "the fair opponent of every route in two steps; null: no bridge, or a task without a context",
     )
     oracle: OracleScore | None = Field(None, description="null: not every candidate was evaluated")
     ablation: Ablation | None = Field(None, description="null: task.ablate was not asked for, or no bridge was chosen")

@@ -34,6 +34,7 @@ def routes(run: RunFiles) -> Section | None:
         return section("routes", "Routes so far", _so_far(run.predictions)) if run.predictions else None
     metrics = run.metrics
     marks = [Mark("chance", metrics.chance)] if metrics.chance is not None else []
+    marks += [Mark("majority", metrics.majority)] if metrics.majority is not None else []
     rows = [
         Dot(route, score.score, score.ci95, "chosen" if _is_chosen(metrics, route) else _plain_kind(route))
         for route, score in metrics.routes.items()
@@ -41,7 +42,7 @@ def routes(run: RunFiles) -> Section | None:
     chart = dots(
         f"{metrics.metric} with 95 % intervals, {metrics.n} items. Diamond: chosen. Open circle: direct.",
         rows,
-        [*marks, Mark("majority", metrics.majority)],
+        marks,
         is_from_zero=True,
     )
     return section("routes", "Routes", chart, _route_table(run, metrics))

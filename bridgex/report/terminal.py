@@ -146,7 +146,8 @@ def _misses(score: RouteScore) -> str:
 
 def _remarks(metrics: Metrics, status: Status | None) -> list[str]:
     chance = "none (open answers)" if metrics.chance is None else f"{metrics.chance:.3f}"
-    lines = [f"chance: {chance}; always the most frequent answer: {metrics.majority:.3f}"]
+    majority = "" if metrics.majority is None else f"; always the most frequent answer: {metrics.majority:.3f}"
+    lines = [f"chance: {chance}{majority}"]
     return lines + ([f"note: {note}" for note in status.notes] if status else [])
 
 

@@ -182,6 +182,8 @@ def _others(run: RunFiles, metrics: Metrics) -> list[str]:
 
 def _guessing(metrics: Metrics) -> str:
     chance = "none, the answers are open" if metrics.chance is None else number(metrics.chance)
+    if metrics.majority is None:
+        return f"Chance: {chance}."
     return f"Chance: {chance}. Always giving the most frequent right answer: {number(metrics.majority)}."
 
 

@@ -8,6 +8,7 @@ import pytest
 from bridgex.config.settings import ProbeSettings
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.dialogue import Completion, converse
+from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item
 from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.languages import language
@@ -156,14 +157,14 @@ def test_the_last_prompt_is_the_one_that_was_asked_with_the_recorded_bridge_text
         return [said('"dog"') for _ in questions]
 
     for through in (None, bridge):
-        (record,) = converse([task().dialogue(item, source, target, through)], answer)
-        assert last_prompt(task().dialogue(item, source, target, through), record) == asked[-1]
+        (record,) = converse([task().dialogue(item, source, target, Route.to(through))], answer)
+        assert last_prompt(task().dialogue(item, source, target, Route.to(through)), record) == asked[-1]
     assert "dog" in asked[-1]
 
 
 def test_a_route_that_ended_before_its_answer_has_no_last_prompt() -> None:
     item = Item("1", "chien", ("Hund",), "1")
-    languages = language("fr"), language("de"), language("en")
+    languages = language("fr"), language("de"), Route.to(language("en"))
     (record,) = converse([task().dialogue(item, *languages)], lambda questions: [said('""') for _ in questions])
     assert record.answer is None
     assert last_prompt(task().dialogue(item, *languages), record) is None

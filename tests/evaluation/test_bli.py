@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bridgex.config import command, settings
 from bridgex.evaluation.dialogue import Completion
+from bridgex.evaluation.routes import Route
 from bridgex.evaluation.scores import route_score, summarise
 from bridgex.evaluation.tasks.base import Item, Task, majority_score
 from bridgex.languages import Pair, language
@@ -22,7 +24,7 @@ def task(**more: object) -> Task:
 
 
 def ask(output: str, *, target: str = "fr", is_truncated: bool = False) -> Prediction:
-    dialogue = task().dialogue(ITEM, language("de"), language(target), None)
+    dialogue = task().dialogue(ITEM, language("de"), language(target), Route())
     question = next(dialogue)
     assert question.prompt == f'Deutsch:"Hund"→{language(target).name}:'
     assert question.max_tokens == 30
@@ -57,7 +59,7 @@ def test_a_miss_has_its_first_reason(output: str, is_truncated: bool, target: st
 
 def test_a_word_alike_in_both_languages_is_right_not_copied() -> None:
     item = Item("taxi", "taxi", ("taxi",), "taxi")
-    dialogue = task().dialogue(item, language("de"), language("fr"), None)
+    dialogue = task().dialogue(item, language("de"), language("fr"), Route())
     next(dialogue)
     with pytest.raises(StopIteration) as stop:
         dialogue.send(Completion("", '"taxi"', 1, 0.0, False))
@@ -76,7 +78,9 @@ def test_limit_takes_the_first_items(tmp_path: Path) -> None:
 
 def test_scores_count_items_with_their_wilson_interval() -> None:
     right, wrong, lost = ask('"chien"'), ask('"chat"'), ask("")
-    score = route_score([right] * 5 + [wrong] * 3 + [lost] * 2)
+    said = [right] * 5 + [wrong] * 3 + [lost] * 2
+    items = [replace(ITEM, id=str(number), group=str(number)) for number in range(10)]
+    score = route_score([found.model_copy(update={"id": str(number)}) for number, found in enumerate(said)], items)
     assert (score.score, score.n) == (0.5, 10)
     assert score.misses == {"not_found": 2, "wrong": 3}
     # Wilson 1927 for 5 of 10 at z = 1.959964, by hand: centre .5, half width z sqrt(.025 + z^2/400) / (1 + z^2/10)
@@ -85,7 +89,8 @@ def test_scores_count_items_with_their_wilson_interval() -> None:
 
 def route(item: Item, *outputs: str, bridge: str | None = "en") -> Prediction:
     """Plays a dialogue with given outputs, and checks what is asked on the way."""
-    dialogue = task().dialogue(item, language("de"), language("fr"), None if bridge is None else language(bridge))
+    through = Route.to(None if bridge is None else language(bridge))
+    dialogue = task().dialogue(item, language("de"), language("fr"), through)
     question = next(dialogue)
     for place, output in enumerate(outputs):
         expected = [

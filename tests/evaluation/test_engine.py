@@ -28,7 +28,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def ask(loaded: LoadedModel, prompts: list[str], max_tokens: int = 8, stop: re.Pattern[str] = NEVER) -> list:
-    return HFEngine(loaded).answer([Question("answer", prompt, max_tokens, stop) for prompt in prompts])
+    return HFEngine(loaded).complete([Question("answer", prompt, max_tokens, stop) for prompt in prompts])
 
 
 def greedy(loaded: LoadedModel, prompt: str, num_tokens: int) -> tuple[list[int], list[float]]:
@@ -65,7 +65,7 @@ def test_generation_ends_at_the_stop_pattern_of_its_own_question(loaded: LoadedM
     assert free.is_truncated
     mark = re.compile(re.escape(free.text[2]))
     where = free.text.index(free.text[2]) + 1
-    first, second = HFEngine(loaded).answer([Question("answer", "abc", 8, mark), Question("answer", "abc", 8, NEVER)])
+    first, second = HFEngine(loaded).complete([Question("answer", "abc", 8, mark), Question("answer", "abc", 8, NEVER)])
     assert first.text == free.text[:where]
     assert first.num_tokens == where
     assert not first.is_truncated
@@ -74,18 +74,18 @@ def test_generation_ends_at_the_stop_pattern_of_its_own_question(loaded: LoadedM
 
 def test_each_question_has_its_own_limit(loaded: LoadedModel) -> None:
     engine = HFEngine(loaded)
-    short, long = engine.answer([Question("answer", "abc", 2, NEVER), Question("answer", "abc", 6, NEVER)])
+    short, long = engine.complete([Question("answer", "abc", 2, NEVER), Question("answer", "abc", 6, NEVER)])
     assert (short.num_tokens, long.num_tokens) == (2, 6)
     assert (len(short.logprobs), len(long.logprobs)) == (2, 6), "what comes after its end does not count"
     assert short.logprobs == pytest.approx(long.logprobs[:2], abs=1e-5)
     assert long.text.startswith(short.text)
-    assert engine.answer([]) == []
+    assert engine.complete([]) == []
 
 
 def test_an_end_token_ends_an_answer(loaded: LoadedModel) -> None:
     ids, _ = greedy(loaded, "abc", 8)
     end = next(token for token in ids[2:] if token not in ids[:2])
-    (completion,) = HFEngine(replace(loaded, end_ids=(end,))).answer([Question("answer", "abc", 8, NEVER)])
+    (completion,) = HFEngine(replace(loaded, end_ids=(end,))).complete([Question("answer", "abc", 8, NEVER)])
     assert completion.num_tokens == ids.index(end) + 1
     assert not completion.is_truncated
     assert completion.text == loaded.encoder.decode(ids[: ids.index(end) + 1])

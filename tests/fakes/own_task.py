@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from bridgex.config.settings import Settings
 from bridgex.evaluation.answers import END_OF_WORD
-from bridgex.evaluation.dialogue import Dialogue, Question
-from bridgex.evaluation.tasks.base import Item, Items, Task, route_name
+from bridgex.evaluation.dialogue import Dialogue, Question, ask
+from bridgex.evaluation.routes import Route
+from bridgex.evaluation.tasks.base import Item, Items, Task
 from bridgex.languages import Language
 from bridgex.records.schema import Prediction
 
@@ -20,11 +21,11 @@ class OwnTask(Task):
     def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         return Items((Item("1", "word", ("gold",), "1"),), "0" * 64, ("one item only",))
 
-    def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
-        completion = yield Question("answer", f"{item.text}!", 3, END_OF_WORD)
+    def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
+        completion = yield from ask(Question("answer", f"{item.text}!", 3, END_OF_WORD))
         return Prediction(
             id=item.id,
-            route=route_name(bridge),
+            route=route.name,
             steps=[completion.step("answer")],
             gold=list(item.gold),
             correct=False,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridgex.config.settings import Settings
+from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Dialogue
+from bridgex.evaluation.routes import Route
 from bridgex.languages import Language
-
-DIRECT = "direct"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Item:
         gold: right answers, any of which counts.
         group: items of one group are resampled together.
         bridge_gold: right bridge texts by language, where the data have them.
+        examples: text that stands in front of every question, with right answers; empty: none.
     """
 
     id: str
@@ -33,6 +35,19 @@ class Item:
     gold: tuple[str, ...]
     group: str
     bridge_gold: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    examples: str = ""
+
+    def texts(self) -> tuple[str, ...]:
+        """All texts that must not be looked at while bridges are ranked."""
+        return (self.text, *self.gold, *(text for texts in self.bridge_gold.values() for text in texts))
+
+    def texts_in(self, bridge: str | None) -> tuple[str, ...] | None:
+        """What a bridge text is compared with by degree; None: nothing, or words, which are right or wrong.
+
+        Args:
+            bridge: the bridge language; None: the target language.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -43,11 +58,17 @@ class Items:
         items: in the data's order.
         fingerprint: SHA-256 of the files read.
         notes: what a reader of the results must know of the data.
+        gold_bridges: languages in which the data have every item, so that it can be asked through their own text.
     """
 
     items: tuple[Item, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    gold_bridges: frozenset[str] = frozenset()
+
+
+EXAMPLES_APART = "\n\n"
+"""What stands after each example."""
 
 
 class Task(BaseModel, ABC):
@@ -62,6 +83,8 @@ class Task(BaseModel, ABC):
     """What a score of this task is."""
     chance: ClassVar[float | None] = None
     """Expected score of guessing; None: an open answer."""
+    has_context: ClassVar[bool] = False
+    """Whether items have a context that can be translated straight into the target language."""
 
     name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
     limit: int | None = Field(None, ge=1, description="first N items; null: all")
@@ -81,7 +104,11 @@ class Task(BaseModel, ABC):
             UserError: the data lack the pair, or a file is damaged.
         """
         found = self.load(settings, bridges)
-        return Items(found.items[: self.limit], found.fingerprint, found.notes)
+        return replace(found, items=found.items[: self.limit])
+
+    def problems(self, settings: Settings) -> list[str]:
+        """What the task needs for the settings' pair and cannot read, one line each; reads nothing large."""
+        return []
 
     @abstractmethod
     def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
@@ -92,13 +119,22 @@ class Task(BaseModel, ABC):
         return ()
 
     @abstractmethod
-    def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
-        """Asks one item directly, or through a bridge language."""
+    def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
+        """Asks one item on a route."""
 
 
-def route_name(bridge: Language | None) -> str:
-    """The route's name in records: `direct` or `via <code>`."""
-    return DIRECT if bridge is None else f"via {bridge.code}"
+def examples_of(pool: Sequence[Item], count: int, seed: int, task: str) -> list[Item]:
+    """Items to show as examples, drawn from a pool, no two of one group.
+
+    Raises:
+        UserError: the pool has fewer groups.
+    """
+    order = random.Random(seed).sample(pool, len(pool))
+    by_group = {item.group: item for item in reversed(order)}
+    chosen = [item for item in order if by_group[item.group] is item][:count]
+    if len(chosen) < count:
+        raise UserError(f"{task}: task.shots={count}, and there are {len(chosen)} items to draw examples from")
+    return chosen
 
 
 def majority_score(items: Sequence[Item]) -> float:

@@ -10,8 +10,9 @@ from pydantic import Field, field_validator
 from bridgex.config.settings import Settings, checked_template
 from bridgex.data import sources
 from bridgex.evaluation.answers import END_OF_WORD, is_foreign_script, is_match, normalise_word, read_word
-from bridgex.evaluation.dialogue import Dialogue, Question
-from bridgex.evaluation.tasks.base import Item, Items, Task, route_name
+from bridgex.evaluation.dialogue import Dialogue, Question, ask
+from bridgex.evaluation.routes import Route
+from bridgex.evaluation.tasks.base import Item, Items, Task
 from bridgex.languages import Language, Pair
 from bridgex.records.schema import Miss, Prediction
 
@@ -38,6 +39,10 @@ class WordTranslation(Task):
     def _chain_fits(cls, chain: str) -> str:
         return checked_template(chain, "source", "target", "word", "bridge", "bridge_word")
 
+    def problems(self, settings: Settings) -> list[str]:
+        """Whether the pair has test words."""
+        return sources.problems(settings, ("test",))
+
     def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         """Test words in the dictionary's order, each once."""
         pair = settings.pair.pair
@@ -59,13 +64,14 @@ class WordTranslation(Task):
         """Each listed translation in quotes, as the prompt has its words."""
         return tuple(f'"{word}"' for word in item.gold)
 
-    def dialogue(self, item: Item, source: Language, target: Language, bridge: Language | None) -> Dialogue:
+    def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
         """The word in the source language, to be continued in the target language; via a bridge in two steps."""
+        bridge = route.bridge
         steps, bridge_text, bridge_correct = [], None, None
         prompt = self.prompt.format(source=source.name, target=target.name, word=item.text)
         if bridge is not None:
             first = self.prompt.format(source=source.name, target=bridge.name, word=item.text)
-            completion = yield Question("bridge", first, self.max_tokens, END_OF_WORD)
+            completion = yield from ask(Question("bridge", first, self.max_tokens, END_OF_WORD))
             steps.append(completion.step("bridge"))
             bridge_text = read_word(completion)
             if bridge.code in item.bridge_gold:
@@ -75,13 +81,13 @@ class WordTranslation(Task):
             )
         answer, is_truncated = None, False
         if bridge is None or bridge_text is not None:  # without a bridge word there is nothing to go on with
-            completion = yield Question("answer", prompt, self.max_tokens, END_OF_WORD)
+            completion = yield from ask(Question("answer", prompt, self.max_tokens, END_OF_WORD))
             steps.append(completion.step("answer"))
             answer, is_truncated = read_word(completion), completion.is_truncated
         is_correct = is_match(answer, item.gold)
         return Prediction(
             id=item.id,
-            route=route_name(bridge),
+            route=route.name,
             steps=steps,
             bridge_text=bridge_text,
             bridge_correct=bridge_correct,

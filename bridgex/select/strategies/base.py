@@ -101,6 +101,9 @@ class Strategy(BaseModel, ABC):
     primary: LabelFree = Field("hsic", description="bridge=compare: the strategy whose first choice counts as chosen")
     neurons: Reading = Field("all", description="which neurons are the bridge's")
     match_self: bool = Field(True, description="whether a neuron in both sets may match itself")
+    translate: Literal["context", "both"] = Field(
+        "context", description="what goes into the bridge language: premise, passage, problem, or the query too"
+    )
     margin: float = Field(
         0.0, allow_inf_nan=False, description="bridge=hsic_or_direct: nats a token by which the bridge must be better"
     )

@@ -1,0 +1,102 @@
+"""Reads sentences and passages that a model wrote, and judges them: the language, and how near they are to others."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from bridgex.evaluation.answers import is_foreign_script, normalise_word
+from bridgex.evaluation.dialogue import Completion
+from bridgex.languages import Language
+
+# A text is over at the end of its line, or where its quote closes and the next language is named.
+END_OF_TEXT = re.compile(r'\n|["”»」]\s*→')
+_NEXT = re.compile(r'["“”„«»「」]\s*→')
+_OPENING, _CLOSING = '"“”„«»「', '"“”„«»」'
+# Below so many letters an identifier guesses.
+_MIN_LETTERS = 20
+# What an identifier still gives to the language of a text, next to its near relatives.
+_MIN_PROBABILITY = 0.01
+
+
+def read_text(completion: Completion) -> str | None:
+    """The text that a model wrote: its first line without the quotes around it; None where there is none.
+
+    >>> read_text(Completion("", ' "Er sagte "ja"."→English:"He', 9, 0.0, False))
+    'Er sagte "ja".'
+    """
+    line = completion.text.lstrip().partition("\n")[0]
+    line = _NEXT.split(line, maxsplit=1)[0].strip() if _NEXT.search(line) else line.strip()
+    if line[:1] and line[0] in _OPENING:
+        line = line[1:]
+        # A straight quote that has no partner within the text closes it; one that has belongs to it.
+        if line[-1:] and line[-1] in _CLOSING and (line[-1] != '"' or line.count('"') % 2):
+            line = line[:-1]
+    return line.strip() or None
+
+
+def one_line(text: str) -> str:
+    """A text as a prompt of one line has it: line breaks and runs of spaces are single spaces."""
+    return " ".join(text.split())
+
+
+def is_same_text(text: str | None, gold: Sequence[str]) -> bool:
+    """Whether a text is one of the right ones but for case, white space, quotes and outer punctuation."""
+    if text is None:
+        return False
+    compared = normalise_word(one_line(text))
+    return any(compared == normalise_word(one_line(right)) for right in gold)
+
+
+def is_other_language(text: str, language: Language) -> bool:
+    """Whether a text is surely not in a language: another script, or an identifier (py3langid) all but excludes it.
+
+    Short texts and languages that the identifier does not know are judged by their script alone.
+    """
+    if is_foreign_script(text, language):
+        return True
+    letters = sum(character.isalpha() for character in unicodedata.normalize("NFC", text))
+    identifier = _identifier()
+    label = _LABELS.get(language.code, language.code)
+    if letters < _MIN_LETTERS or label not in identifier.labels:
+        return False
+    ranked: dict[str, float] = dict(identifier.rank(one_line(text)))
+    return max(ranked, key=ranked.__getitem__) != label and ranked[label] < _MIN_PROBABILITY
+
+
+def is_right_bridge(text: str | None, gold: Sequence[str] | None, bridge: Language) -> bool | None:
+    """Whether a bridge text can be built on: invented languages are compared with the data, real ones identified."""
+    if text is None or is_other_language(text, bridge):
+        return False
+    if not bridge.is_toy:
+        return True
+    return None if gold is None else is_same_text(text, gold)
+
+
+# Codes that the identifier calls otherwise; the scripts of Chinese have one label.
+_LABELS = {"zh_hant": "zh", "gn": "gug", "ckb": "sdh"}
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def chrf(text: str | None, gold: Sequence[str]) -> float:
+    """Sentence chrF2, 0 to 1: character n-grams up to 6, no words, beta 2 (Popović 2015), by torchmetrics.
+
+    Args:
+        text: what the model wrote; None scores 0.
+        gold: references; the best counts.
+    """
+    if not text:
+        return 0.0
+    from torchmetrics.functional.text import chrf_score
+
+    found: Any = chrf_score([text], [list(gold)], n_char_order=6, n_word_order=0, beta=2.0)
+    return float(found)
