@@ -14,6 +14,7 @@ from bridgex.config.settings import Settings
 from bridgex.data import parallel, probe_text, sentences, sources, typology
 from bridgex.errors import UserError
 from bridgex.evaluation.answers import normalise_word
+from bridgex.evaluation.remembered import Engine
 from bridgex.evaluation.routes import DIRECT, Route, bridge_of
 from bridgex.evaluation.scores import item_scores
 from bridgex.evaluation.tasks.base import Item, Items, Task
@@ -62,6 +63,7 @@ class Gatherer:
         settings: of the run.
         run: its folder, for notes.
         loaded: its model.
+        engine: asks it.
         items: its items, whose words are kept out of every probe.
         make_trainer: makes the trainers that run the model.
         cache_folder: where profiles are kept for all runs.
@@ -72,11 +74,13 @@ class Gatherer:
         settings: Settings,
         run: RunFolder,
         loaded: LoadedModel,
+        engine: Engine,
         items: Items,
         make_trainer: MakeTrainer,
         cache_folder: Path,
     ) -> None:
-        self._settings, self._run, self._loaded, self._items = settings, run, loaded, items
+        self._settings, self._run, self._items = settings, run, items
+        self._loaded, self._engine = loaded, engine
         self._make_trainer = make_trainer
         self._cache = ProfileCache(cache_folder)
 
@@ -193,7 +197,7 @@ class Gatherer:
 
     def _understood(self, items: Sequence[Item]) -> list[Item]:
         source, target = self._languages()
-        module = ICLModule(self._loaded, self._task(), source, target)
+        module = ICLModule(self._loaded, self._engine, self._task(), source, target)
         collect = CollectOutputs()
         data = SampleData([Sample(item, Route()) for item in items], module.cost, self._settings.engine.batch_tokens)
         self._make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
@@ -224,6 +228,7 @@ class Gatherer:
         source, target = self._languages()
         return collect_confidence(
             self._loaded,
+            self._engine,
             self._task(),
             items,
             source,

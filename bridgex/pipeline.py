@@ -14,7 +14,9 @@ from lightning.pytorch import seed_everything
 from bridgex.config.settings import ModelSettings, Settings, TrainSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
+from bridgex.evaluation.engines import make_engine
 from bridgex.evaluation.preview import preview
+from bridgex.evaluation.remembered import Engine
 from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.scores import summarise
 from bridgex.evaluation.tasks.base import Items, Task
@@ -24,6 +26,7 @@ from bridgex.languages import Language, language
 from bridgex.lit.ablation import GoldSample, collect_ablation
 from bridgex.lit.callbacks import RecordPredictions
 from bridgex.lit.data import SampleData
+from bridgex.lit.metrics import with_route_metrics
 from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.toy_training import train_toy_world
 from bridgex.lit.trainer import make_trainer
@@ -56,7 +59,7 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
     candidates = strategy.candidates_of(settings.pair.pair)
     with RunFolder.open(folder, config) as run:
         items = task.items(settings, candidates)
-        stage = Stage(settings, run, task, items, _load(settings, run, items))
+        stage = _stage(settings, run, task, items)
         evidence = _evidence(stage, strategy, candidates)
         ranking = _rank(stage, strategy, evidence)
         sets = _ablation_sets(stage, strategy, evidence, ranking.chosen)
@@ -75,6 +78,7 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
             candidates=candidates,
             seed=settings.seed,
         )
+        metrics = with_route_metrics(metrics, predictions, language(settings.pair.target))
         if sets is not None and ranking.chosen is not None:
             ablation = _ablate(stage, sets, language(ranking.chosen), predictions)
             metrics = metrics.model_copy(update={"ablation": ablation})
@@ -92,22 +96,28 @@ def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking
     candidates = strategy.candidates_of(settings.pair.pair)
     with RunFolder.open(folder, config) as run:
         items = task.items(settings, candidates)
-        stage = Stage(settings, run, task, items, _load(settings, run, items))
+        stage = _stage(settings, run, task, items)
         ranking = _rank(stage, strategy, _evidence(stage, strategy, candidates))
         run.set(state="done")
         return ranking
 
 
 def dry_run(settings: Settings) -> Preview:
-    """What the direct route of `evaluate` would ask and cost; loads the tokenizer only and writes nothing.
+    """What `evaluate` would ask and cost; loads the tokenizer only and writes nothing.
+
+    Where the bridge is still to be chosen, the first candidate stands for it.
 
     Raises:
         UserError: what the user can mend.
     """
-    task = settings.task.build(Task)
+    task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
     where = model_folder(settings.model, _cache(settings), settings.seed)
     source, target = language(settings.pair.source), language(settings.pair.target)
-    return preview(task, task.items(settings).items, source, target, load_encoder(settings.model, where), where)
+    candidates = strategy.candidates_of(settings.pair.pair)
+    bridges = candidates if strategy.evaluates_all else candidates[: 0 if strategy.name == "none" else 1]
+    items = task.items(settings, bridges)
+    routes = routes_of(task, items, strategy, bridges)
+    return preview(task, items.items, source, target, routes, load_encoder(settings.model, where), where)
 
 
 def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> None:
@@ -128,6 +138,13 @@ class Stage:
     task: Task
     items: Items
     loaded: LoadedModel
+    engine: Engine
+
+
+def _stage(settings: Settings, run: RunFolder, task: Task, items: Items) -> Stage:
+    loaded = _load(settings, run, items)
+    engine = make_engine(settings.engine, loaded, run.status.fingerprints["model"], _cache(settings))
+    return Stage(settings, run, task, items, loaded, engine)
 
 
 def _load(settings: Settings, run: RunFolder, items: Items) -> LoadedModel:
@@ -153,7 +170,13 @@ def _loaded(settings: ModelSettings, where: Path, fingerprint: str) -> LoadedMod
 def _evidence(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Evidence:
     settings = stage.settings
     gatherer = Gatherer(
-        settings, stage.run, stage.loaded, stage.items, lambda more: make_trainer(settings, more), _cache(settings)
+        settings,
+        stage.run,
+        stage.loaded,
+        stage.engine,
+        stage.items,
+        lambda more: make_trainer(settings, more),
+        _cache(settings),
     )
     every_route = [Route(), *(Route.to(language(code), strategy.translate) for code in candidates)]
     return gatherer.evidence(candidates, lambda: route_scores(stage.items, _ask(stage, every_route)))
@@ -209,11 +232,13 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
     missing = [sample for sample, key in zip(samples, order, strict=True) if key not in known]
     if missing:
         source, target = language(settings.pair.source), language(settings.pair.target)
-        module = ICLModule(stage.loaded, stage.task, source, target)
+        module = ICLModule(stage.loaded, stage.engine, stage.task, source, target)
         data = SampleData(missing, module.cost, settings.engine.batch_tokens)
         trainer = make_trainer(settings, [RecordPredictions(run.folder)])
         run.set(device=str(trainer.strategy.root_device))
         trainer.predict(module, datamodule=data, return_predictions=False)
+        for note in stage.engine.notes:
+            run.detail(note)
     return merge_predictions(run.folder, order)
 
 

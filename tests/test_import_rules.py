@@ -30,7 +30,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "hydra": ("cli", "config"),
     "omegaconf": ("cli", "config"),
     "lightning": ("lit", "gathering", "pipeline"),
-    "torchmetrics": ("lit", "pipeline", "evaluation.texts"),
+    "torchmetrics": ("lit", "pipeline"),
+    "sacrebleu": ("lit.metrics", "evaluation.texts"),
     "py3langid": ("evaluation.texts",),
     "transformers": (
         "extract.families",

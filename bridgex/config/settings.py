@@ -133,6 +133,9 @@ class EngineSettings(Node):
 
     name: Literal["hf"]
     batch_tokens: int = Field(4096, ge=1, description="prompt and answer tokens in one batch, padding included")
+    boundary: Literal["merged", "lm_eval"] = Field(
+        "merged", description="where an option begins whose first token the tokenizer joins to the prompt's end"
+    )
 
 
 class TrainerSettings(Node):

@@ -110,11 +110,22 @@ class Scores:
         """The record of this exchange; nothing was generated."""
         return Step(kind="answer", prompt=self.given, output="", num_tokens=0, num_cut=self.num_cut or None)
 
-    def records(self, texts: Sequence[str]) -> list[Option]:
-        """The options as they stand in a record."""
+    def records(self, texts: Sequence[str], worth: Sequence[float]) -> list[Option]:
+        """The options as they stand in a record.
+
+        Args:
+            texts: what was scored.
+            worth: what is compared.
+        """
         return [
-            Option(text=text, logprob=option.logprob, num_tokens=option.num_tokens, is_merged=option.is_merged or None)
-            for text, option in zip(texts, self.options, strict=True)
+            Option(
+                text=text,
+                logprob=option.logprob,
+                num_tokens=option.num_tokens,
+                worth=value,
+                is_merged=option.is_merged or None,
+            )
+            for text, option, value in zip(texts, self.options, worth, strict=True)
         ]
 
 

@@ -3,53 +3,100 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
+from bridgex.evaluation.dialogue import Completion, Question, Reply, Request, ScoredOption, Scores
 from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.hub import weight_files
 from bridgex.extract.loading import Encoder
 from bridgex.languages import Language
-from bridgex.records.schema import Preview, PreviewPrompt
+from bridgex.records.schema import Preview, PreviewOption, PreviewPrompt
 
 _SHOWN = 3
 
 
 def preview(
-    task: Task, items: Sequence[Item], source: Language, target: Language, encoder: Encoder, folder: Path
+    task: Task,
+    items: Sequence[Item],
+    source: Language,
+    target: Language,
+    routes: Sequence[Route],
+    encoder: Encoder,
+    folder: Path,
 ) -> Preview:
-    """Counts what the direct route would ask.
+    """Counts what the routes would ask.
 
     Args:
         task: what is asked.
         items: the run's items.
         source: language of their text.
         target: language of the answers.
+        routes: on which they are asked.
         encoder: the model's.
         folder: the model's files; their sizes give the number of parameters, no weight is read.
     """
-    questions = [next(task.dialogue(item, source, target, Route())) for item in items]
-    ids = [encoder.encode(question.prompt) for question in questions]
-    shown = [
-        PreviewPrompt(
-            text=encoder.text(question.prompt), ids=tokens, tokens=encoder.tokenizer.convert_ids_to_tokens(tokens)
-        )
-        for question, tokens in zip(questions[:_SHOWN], ids[:_SHOWN], strict=True)
+    requests = [
+        request for route in routes for item in items for request in _requests(task, item, source, target, route)
     ]
-    prompt_tokens = sum(map(len, ids))
-    answer_tokens = sum(question.max_tokens for question in questions)
+    prompt_tokens = sum(len(encoder.encode(request.prompt)) for request in requests)
+    answer_tokens = sum(
+        request.max_tokens
+        if isinstance(request, Question)
+        else sum(len(_option(encoder, request.prompt, option).tokens) for option in request.options)
+        for request in requests
+    )
+    shown = [next(_requests(task, item, source, target, routes[0])) for item in items[:_SHOWN]]
     operations = 2.0 * _num_parameters(folder) * (prompt_tokens + answer_tokens)
     return Preview(
-        prompts=shown,
-        num_questions=len(questions),
+        prompts=[_prompt(encoder, request) for request in shown],
+        routes=[route.name for route in routes],
+        num_questions=len(requests),
         prompt_tokens=prompt_tokens,
         answer_tokens=answer_tokens,
         hours=operations / _rate() / 3600,
     )
+
+
+def _requests(task: Task, item: Item, source: Language, target: Language, route: Route) -> Iterator[Request]:
+    """What an item is asked on a route, were every bridge text the text that it translates."""
+    dialogue = task.dialogue(item, source, target, route)
+    request = next(dialogue)
+    while True:
+        yield request
+        reply: Reply
+        if isinstance(request, Question):
+            reply = Completion(request.prompt, f'"{item.text}"', 0, 0.0, is_truncated=False)
+        else:
+            reply = Scores(request.prompt, tuple(ScoredOption(0.0, 1) for _ in request.options))
+        try:
+            request = dialogue.send(reply)
+        except StopIteration:
+            return
+
+
+def _prompt(encoder: Encoder, request: Request) -> PreviewPrompt:
+    ids = encoder.encode(request.prompt)
+    options = [] if isinstance(request, Question) else request.options
+    return PreviewPrompt(
+        text=encoder.text(request.prompt),
+        ids=ids,
+        tokens=encoder.tokenizer.convert_ids_to_tokens(ids),
+        options=[_option(encoder, request.prompt, option) for option in options],
+    )
+
+
+def _option(encoder: Encoder, prompt: str, option: str) -> PreviewOption:
+    alone, together = encoder.encode(prompt), encoder.encode_given(encoder.text(prompt) + option)
+    start = next(
+        (place for place, pair in enumerate(zip(alone, together, strict=False)) if pair[0] != pair[1]), len(alone)
+    )
+    tokens = encoder.tokenizer.convert_ids_to_tokens(together[start:])
+    return PreviewOption(text=option, tokens=tokens, is_merged=start < len(alone))
 
 
 def _num_parameters(folder: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bridgex.evaluation.dialogue import Completion, converse, listen
+from bridgex.evaluation.remembered import Engine
 from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel
@@ -43,6 +44,7 @@ class ConfidenceModule(ICLModule):
 
 def collect_confidence(
     loaded: LoadedModel,
+    engine: Engine,
     task: Task,
     items: Sequence[Item],
     source: Language,
@@ -58,6 +60,7 @@ def collect_confidence(
 
     Args:
         loaded: the model.
+        engine: asks it.
         task: what is asked; right answers are not looked at.
         items: the probe items.
         source: language of their text.
@@ -70,7 +73,7 @@ def collect_confidence(
         By candidate's code or `direct`; values `[items]`, nats.
     """
     collect = CollectOutputs()
-    module = ConfidenceModule(loaded, task, source, target)
+    module = ConfidenceModule(loaded, engine, task, source, target)
     samples = [Sample(item, Route.to(bridge)) for bridge in bridges for item in items]
     data = SampleData(samples, module.cost, batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 
 from bridgex.evaluation.dialogue import Dialogue, converse
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.remembered import Engine
 from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel
@@ -35,6 +35,7 @@ class ICLModule(LightningModule):
 
     Args:
         loaded: the model; the trainer moves it to its device.
+        engine: asks it.
         task: what is asked.
         source: language of the items' text.
         target: language of the answers.
@@ -42,12 +43,12 @@ class ICLModule(LightningModule):
 
     verb = "Asking"
 
-    def __init__(self, loaded: LoadedModel, task: Task, source: Language, target: Language) -> None:
+    def __init__(self, loaded: LoadedModel, engine: Engine, task: Task, source: Language, target: Language) -> None:
         super().__init__()
         self.model = loaded.model
-        self._engine = HFEngine(loaded)
+        self._engine = engine
         self._task, self._source, self._target = task, source, target
-        self.answer = self._engine.answer
+        self.answer = engine.answer
 
     def predict_step(self, batch: Sequence[Sample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """Asks every sample of the batch, all steps of it where it goes through a bridge."""

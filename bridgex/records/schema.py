@@ -34,6 +34,7 @@ class Option(Record):
     text: str = Field(description="the option, as scored")
     logprob: float = Field(description="sum of its tokens' log-probabilities, nats")
     num_tokens: int = Field(description="its tokens")
+    worth: float = Field(description="what is compared, the highest wins: logprob, divided as the form says")
     is_merged: bool | None = Field(
         None, description="true: its first token begins within the prompt, where the tokenizer joined the two"
     )
@@ -305,21 +306,31 @@ class MeasureRow(Record):
     seed: int
 
 
+class PreviewOption(Record):
+    """One option as it would be scored behind its prompt."""
+
+    text: str
+    tokens: list[str] = Field(description="its tokens' own texts")
+    is_merged: bool = Field(description="whether the first of them holds the end of the prompt, too")
+
+
 class PreviewPrompt(Record):
-    """One prompt as the model would be given it; the answer begins after the last token."""
+    """One prompt as the model would be given it; the answer, or each option, begins after the last token."""
 
     text: str
     ids: list[int]
     tokens: list[str] = Field(description="the tokens' own texts")
+    options: list[PreviewOption] = Field(default_factory=list, description="scored tasks only")
 
 
 class Preview(Record):
     """What a dry run finds."""
 
     prompts: list[PreviewPrompt] = Field(description="the first ones")
+    routes: list[str] = Field(description="what is counted; a bridge that is not chosen yet is the first candidate")
     num_questions: int = Field(description="all of them")
-    prompt_tokens: int = Field(description="of all questions")
-    answer_tokens: int = Field(description="of all questions at most")
+    prompt_tokens: int = Field(description="of all questions; a bridge text counts as long as what it translates")
+    answer_tokens: int = Field(description="of all questions at most, and of all options")
     hours: float = Field(description="at this machine's matrix-product rate, every answer at its longest")
 
 

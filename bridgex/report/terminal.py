@@ -69,6 +69,8 @@ def verdict_line(metrics: Metrics) -> str:
     if found is None:
         return f"direct {direct:.3f}, via {metrics.chosen} {via:.3f}"
     p = "" if found.mcnemar_p is None else f", exact McNemar p = {found.mcnemar_p:.2g}"
+    if found.mcnemar_p is None and found.randomisation_p is not None:
+        p = f", approximate randomisation p = {found.randomisation_p:.2g}"
     return (
         f"via {metrics.chosen} {via:.3f} against {direct:.3f} directly: {found.difference:+.3f} "
         f"[{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]{p}: {found.verdict} (chosen by {metrics.chosen_by})"
@@ -82,11 +84,15 @@ def show_preview(preview: Preview, console: Console | None = None) -> None:
         console.print(Text(f"prompt: {prompt.text}"), soft_wrap=True)
         tokens = " ".join(f"{token}:{piece!r}" for token, piece in zip(prompt.ids, prompt.tokens, strict=True))
         console.print(Text(f"  {tokens}"))
-        console.print(Text("  the answer begins here"))
+        for option in prompt.options:
+            joined = " (its first token holds the end of the prompt)" if option.is_merged else ""
+            console.print(Text(f"  option {option.text!r}: {' '.join(map(repr, option.tokens))}{joined}"))
+        if not prompt.options:
+            console.print(Text("  the answer begins here"))
     console.print(
-        f"the direct route: {preview.num_questions} questions, {preview.prompt_tokens} prompt tokens, at most "
-        f"{preview.answer_tokens} answer tokens, about {preview.hours:.2g} hours of matrix products if every answer is "
-        f"that long; loading, probing, and two questions for every bridge evaluated come on top",
+        f"{', '.join(preview.routes)}: {preview.num_questions} questions, {preview.prompt_tokens} prompt tokens, at "
+        f"most {preview.answer_tokens} answer tokens, about {preview.hours:.2g} hours of matrix products if every answer "
+        f"is that long; loading and probing come on top",
         soft_wrap=True,
     )
 

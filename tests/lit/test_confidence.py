@@ -11,6 +11,7 @@ import torch
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import read_word_pairs, toy_world
+from bridgex.evaluation.engine import HFEngine
 from bridgex.evaluation.tasks.base import Item
 from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.extract.loading import LoadedModel, load_model
@@ -44,6 +45,7 @@ def collect(loaded: LoadedModel, words: Sequence[str], **more: object) -> dict[s
     settings: dict = {"bridges": BRIDGES, "batch_tokens": 2048, "task": TASK, **more}
     return collect_confidence(
         loaded,
+        HFEngine(loaded),
         settings["task"],
         items,
         language(SOURCE),

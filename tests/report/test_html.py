@@ -161,7 +161,7 @@ def test_what_a_model_or_a_data_set_says_is_text(tmp_path: Path) -> None:
         made.prediction(EVIL, "direct", False, output=EVIL),
         made.prediction(EVIL, "via en", False, output=EVIL, bridge_text=EVIL, bridge_correct=False),
     ]
-    answers[0] = answers[0].model_copy(update={"options": [Option(text=EVIL, logprob=-1.5, num_tokens=2)]})
+    answers[0] = answers[0].model_copy(update={"options": [Option(text=EVIL, logprob=-1.5, num_tokens=2, worth=-1.5)]})
     run = made.compare_run(
         tmp_path,
         predictions=answers,

@@ -121,7 +121,7 @@ class ChoiceTask(ContextTask):
             for scored, text in zip(scores.options, choice.options, strict=True)
         ]
         answer = self.answers(asked)[worth.index(max(worth))]
-        return Answered(scores.step(), answer, options=scores.records(choice.options))
+        return Answered(scores.step(), answer, options=scores.records(choice.options, worth))
 
     def problems(self, settings: Any) -> list[str]:
         """Whether the data set has both languages, and the forms words in the target language."""
