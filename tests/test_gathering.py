@@ -17,6 +17,7 @@ import bridgex.gathering as gathering
 from bridgex.config import command, settings
 from bridgex.config.settings import Settings
 from bridgex.errors import UserError
+from bridgex.evaluation.engines import make_engine
 from bridgex.evaluation.tasks.base import Items, Task
 from bridgex.extract.loading import LoadedModel, load_model, model_fingerprint, model_folder
 from bridgex.gathering import Gatherer
@@ -60,6 +61,7 @@ class Run:
         self.folder = RunFolder.open(folder, {})
         self.folder.identify({"model": model_fingerprint(made.model, where, shared)})
         self.items: Items = made.task.build(Task).items(made)
+        self.engine = make_engine(made.engine, self.loaded, self.folder.status.fingerprints["model"], shared)
         self.num_forward = 0
         self.loaded.model.register_forward_pre_hook(self._count)
         # Reading neurons runs the model without its head.
@@ -69,7 +71,7 @@ class Run:
         self.num_forward += 1
 
     def evidence(self, candidates: Sequence[str], route_scores: Callable[[], Any] | None = None) -> Evidence:
-        gatherer = Gatherer(self.settings, self.folder, self.loaded, self.items, make_trainer, self.shared)
+        gatherer = Gatherer(self.settings, self.folder, self.loaded, self.engine, self.items, make_trainer, self.shared)
 
         def unavailable() -> Any:
             raise AssertionError("labels were looked at")
@@ -121,9 +123,9 @@ def asked_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> Words:
         found["probe"] = list(prompts)
         return real_matrix(loaded, prompts, *rest, **more)
 
-    def confidence(loaded: Any, task: Any, items: Sequence[Any], *rest: Any, **more: Any) -> Any:
+    def confidence(loaded: Any, engine: Any, task: Any, items: Sequence[Any], *rest: Any, **more: Any) -> Any:
         found["confidence"] = [item.text for item in items]
-        return real_confidence(loaded, task, items, *rest, **more)
+        return real_confidence(loaded, engine, task, items, *rest, **more)
 
     monkeypatch.setattr(gathering, "collect_probe_matrix", matrix)
     monkeypatch.setattr(gathering, "collect_confidence", confidence)
@@ -310,7 +312,7 @@ def test_confidence_is_asked_once_a_route(begin: Begin, monkeypatch: pytest.Monk
     real = gathering.collect_confidence
 
     def confidence(*given: Any, **more: Any) -> Any:
-        asked.append([bridge.code if bridge is not None else "direct" for bridge in given[5]])
+        asked.append([bridge.code if bridge is not None else "direct" for bridge in given[6]])
         return real(*given, **more)
 
     monkeypatch.setattr(gathering, "collect_confidence", confidence)

@@ -105,7 +105,7 @@ def test_directly_it_is_one_step(loaded: LoadedModel, words: list[str]) -> None:
     items = [Item(word, word, ("x",), word) for word in words]
     source, target = language(SOURCE), language(TARGET)
     found = collect_confidence(
-        loaded, TASK, items, source, target, [None, language("qad")], make_trainer, batch_tokens=2048
+        loaded, HFEngine(loaded), TASK, items, source, target, [None, language("qad")], make_trainer, batch_tokens=2048
     )
     assert list(found) == ["direct", "qad"]
     np.testing.assert_array_equal(found["direct"].weakest, found["direct"].mean)
@@ -121,7 +121,15 @@ def test_an_answer_cut_short_counts_whole_and_one_that_ends_at_once_by_its_end(
     cut = WordTranslation(name="probe", prompt=PROMPT, chain=CHAIN, max_tokens=2)
     items = [Item(word, word, ("x",), word) for word in words]
     found = collect_confidence(
-        loaded, cut, items, language(SOURCE), language(TARGET), [None], make_trainer, batch_tokens=2048
+        loaded,
+        HFEngine(loaded),
+        cut,
+        items,
+        language(SOURCE),
+        language(TARGET),
+        [None],
+        make_trainer,
+        batch_tokens=2048,
     )
     for word, value in zip(words, found["direct"].mean, strict=True):
         _, logprobs = say(loaded, f'{SOURCE}:"{word}"→{TARGET}:')
@@ -141,7 +149,9 @@ def test_a_strong_pair_is_no_surer_through_a_bridge(loaded: LoadedModel) -> None
     items = [Item(word, word, ("x",), word) for word in list(read_word_pairs(path))[:40]]
     routes = [None, language("qag"), language("qaj")]
     source, target = language("qaa"), language("qad")
-    found = collect_confidence(loaded, TASK, items, source, target, routes, make_trainer, batch_tokens=2048)
+    found = collect_confidence(
+        loaded, HFEngine(loaded), TASK, items, source, target, routes, make_trainer, batch_tokens=2048
+    )
     for code in ("qag", "qaj"):
         assert abs(found[code].mean.mean() - found["direct"].mean.mean()) < 0.01, "counting the end, it would be +.06"
         assert found[code].weakest.mean() < found["direct"].weakest.mean() + 0.01
@@ -165,7 +175,9 @@ def test_order_of_words_and_bridges_only_moves_them(loaded: LoadedModel, words: 
 def test_right_answers_are_not_looked_at(loaded: LoadedModel, words: list[str]) -> None:
     items = [Item(word, word, (word,), word, bridge_gold={"qad": (word,)}) for word in words]
     source, target, bridge = language(SOURCE), language(TARGET), language("qad")
-    found = collect_confidence(loaded, TASK, items, source, target, [bridge], make_trainer, batch_tokens=2048)
+    found = collect_confidence(
+        loaded, HFEngine(loaded), TASK, items, source, target, [bridge], make_trainer, batch_tokens=2048
+    )
     assert_close(found["qad"], collect(loaded, words)["qad"])
 
 
