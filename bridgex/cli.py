@@ -55,7 +55,7 @@ def main() -> NoReturn:
     """`bridgex`: what needs no run.
 
     `bridgex report PATH...` makes pages again from records, `bridgex models [PATH...]` says of which models the neurons
-    can be read.
+    can be read, `bridgex data list|fetch|doctor` lists, fetches and checks data sets.
     """
     parser = ArgumentParser(prog="bridgex", description="What needs no run.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -63,9 +63,15 @@ def main() -> NoReturn:
     report.add_argument("path", nargs="+", type=Path, help="folder of a run or of a sweep")
     models = commands.add_parser("models", help="say of which models the neurons can be read, tried out here and now")
     models.add_argument("path", nargs="*", type=Path, help="local folder of a model; none: a table of families")
+    data = commands.add_parser("data", help="list, fetch and check the tasks' data sets")
+    _add_data_commands(data)
     arguments = parser.parse_args()
-    run = {"report": _report, "models": _models}[arguments.command]
-    sys.exit(_guard(lambda: run(arguments.path)))
+    runs: dict[str, Callable[[], None]] = {
+        "report": lambda: _report(arguments.path),
+        "models": lambda: _models(arguments.path),
+        "data": lambda: _data(arguments),
+    }
+    sys.exit(_guard(runs[arguments.command]))
 
 
 def _report(paths: list[Path]) -> None:
@@ -93,6 +99,60 @@ def _models(paths: list[Path]) -> None:
             problems += error.problems
         else:
             models_table.show_folder(path, found)
+    if problems:
+        raise UserError(*problems)
+
+
+def _add_data_commands(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="part", required=True)
+    listing = commands.add_parser("list", help="what there is: tasks, languages, splits, licence, size, place")
+    listing.add_argument("--task", help="only those of a task, e.g. xnli")
+    listing.add_argument("--language", help="only those that have a language, e.g. sw")
+    fetching = commands.add_parser("fetch", help="bring data sets to a folder that data.root may name")
+    fetching.add_argument("name", nargs="+", help="data sets, as bridgex data list names them")
+    fetching.add_argument("--language", nargs="+", action="extend", default=[], help="codes, e.g. en sw; none: all")
+    for command in (listing, fetching):
+        command.add_argument("--root", type=Path, default=Path("data"), help="folder of data sets, ./data if not given")
+    doctor = commands.add_parser("doctor", help="read every row in a folder as a run would, and say what is wrong")
+    doctor.add_argument("folder", type=Path, help="a folder of data sets, or one of them")
+
+
+def _data(arguments: Namespace) -> None:
+    from bridgex.report import data_table
+
+    if arguments.part == "list":
+        from bridgex.data import listing
+
+        data_table.show_list(listing.lines(arguments.root, arguments.task, arguments.language))
+        return
+    from bridgex.data import doctor
+
+    if arguments.part == "fetch":
+        _fetch(arguments.name, arguments.language, arguments.root)
+        return
+    errors = data_table.show_findings(doctor.examine(arguments.folder))
+    if errors:
+        raise UserError(f"{arguments.folder}: {errors} of these findings would stop a run that reads those rows")
+
+
+def _fetch(names: list[str], codes: list[str], root: Path) -> None:
+    from bridgex.data import doctor, fetching
+    from bridgex.report import data_table
+
+    found = [fetching.checked(name, codes) for name in dict.fromkeys(names)]
+    problems: list[str] = []
+    for data, _ in found:
+        try:
+            with data_table.fetch_bar() as bar:
+                fetched = fetching.fetch(data.name, codes, root, bar)
+        except UserError as error:
+            problems += error.problems
+            continue
+        folder, licence = str(fetched.folder), f"{data.licence.line()} ({data.licence.page})"
+        data_table.show_fetched(data.title, folder, fetched.num_files, fetched.num_new, fetched.origins, licence)
+        errors = data_table.show_findings(doctor.examine(fetched.folder))
+        if errors:
+            problems.append(f"{folder}: {errors} of these findings would stop a run that reads those rows")
     if problems:
         raise UserError(*problems)
 

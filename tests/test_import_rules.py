@@ -43,7 +43,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "evaluation.passes",
     ),
     "tokenizers": ("extract.random_model", "extract.toy_model"),
-    "datasets": ("data.sources",),
+    "datasets": ("data.raw_rows",),
     "wandb": ("lit.wandb_logger", "report.wandb_report"),
 }
 STATS_LIBRARIES = {"torch", "numpy", "scipy", "bridgex"}

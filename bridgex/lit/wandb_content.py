@@ -33,9 +33,9 @@ class Sheet(NamedTuple):
 
 
 _RANKING = ("score", "raw", "rank", "p_rank1", "p_any_dependence", "smaller_leg", "self_matches")
-_BRIDGE_STEP = ("n_known", "correct", "score_if_correct", "score_if_wrong")
+_BRIDGE_STEP = ("n_known", "correct", "score_if_correct", "score_if_wrong", "chrf")
 _PREDICTION = (
-    "id", "route", "correct", "miss", "answer", "gold", "prompt", "output", "num_tokens", "bridge_text",
+    "id", "route", "correct", "score", "miss", "answer", "gold", "prompt", "output", "num_tokens", "bridge_text",
     "bridge_correct", "bridge_prompt", "bridge_output", "options",
 )  # fmt: skip
 
@@ -87,7 +87,7 @@ def _cells(prediction: Prediction) -> list[Any]:
     answer = next((step for step in prediction.steps if step.kind == "answer"), None)
     options = "\n".join(f"{option.logprob:.4f} {option.text}" for option in prediction.options)
     return [
-        prediction.id, prediction.route, prediction.correct, prediction.miss, prediction.answer,
+        prediction.id, prediction.route, prediction.correct, prediction.score, prediction.miss, prediction.answer,
         " | ".join(prediction.gold), answer and answer.prompt, answer and answer.output, answer and answer.num_tokens,
         prediction.bridge_text, prediction.bridge_correct, bridge and bridge.prompt, bridge and bridge.output,
         options or None,

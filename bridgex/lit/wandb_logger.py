@@ -260,6 +260,8 @@ def _log_summary(run: wandb.Run, request: _Request) -> None:
         "difference_low": low,
         "difference_high": high,
         "mcnemar_p": paired.get("mcnemar_p"),
+        "randomisation_p": paired.get("randomisation_p"),
+        "difference_to_translated": (metrics.get("against_translated") or {}).get("difference"),
         "oracle": oracle.get("bridge"),
         "oracle_score": oracle.get("score"),
         "regret": oracle.get("regret"),

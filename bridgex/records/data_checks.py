@@ -27,20 +27,20 @@ class DataSetLine:
 
     Attributes:
         name: its folder under `data.root`.
-        title: its own name.
         tasks: what a command writes to use it.
         languages: our codes.
-        splits: each with its rows and what it is for.
-        licence: its name, with its conditions.
+        splits: each with its rows, the evaluated one first.
+        licence: its name.
+        conditions: what it asks for besides attribution.
         kilobytes: roughly, of one language or pair.
-        place: where it lies, or how to get it.
+        place: `yes`, `cache` (the hub's) or `no`.
     """
 
     name: str
-    title: str
     tasks: tuple[str, ...]
     languages: tuple[str, ...]
     splits: tuple[str, ...]
     licence: str
+    conditions: tuple[str, ...]
     kilobytes: int
     place: str

@@ -14,13 +14,17 @@ from bridgex.report.run_files import RunFiles, described
 from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table
 from bridgex.report.words import comparisons
 
+_RIGHT_TEXT = (
+    "of words, a listed translation; of sentences, not in another language, with their chrF against the data's own text"
+)
 _REASONS = {
     "truncated": "the answer ran into the limit of tokens",
     "not_found": "there was nothing to read",
-    "wrong_language": "another script, or the question's own word again",
-    "bad_bridge": "the bridge text is no listed translation",
-    "wrong": "none of these",
+    "wrong_language": "another script or language, or the question's own words again",
+    "bad_bridge": "the bridge text is no listed translation, or in another language",
+    "wrong": "none of these; of sentences, no exact match",
 }
+_GOLD = " (gold)"
 _MAX_MISSES = 5
 _MAX_SHOWN = 60
 # Bytes of prompts and outputs on one page, so that it opens at once.
@@ -60,7 +64,7 @@ def errors(run: RunFiles) -> Section | None:
         misses = [score.misses.get(reason, 0) for reason in reasons]
         depth = [count / score.n for count in misses]
         cells = [Cell(str(count), count, share) for count, share in zip(misses, depth, strict=True)]
-        rows.append(Row([_route_label(route), str(score.n - sum(misses)), *cells]))
+        rows.append(Row([route_label(route), str(score.n - sum(misses)), *cells]))
     columns = [Column("route", False), Column("right"), *(Column(reason) for reason in reasons)]
     meanings = "; ".join(f"{reason}: {_REASONS[reason]}" for reason in reasons if reason in _REASONS)
     note = tag("p", f"Items by the first reason that holds. {meanings}.", class_="small") if meanings else ""
@@ -112,11 +116,11 @@ def _route_table(run: RunFiles, metrics: Metrics) -> Html:
             Column("p", hint="two-sided exact McNemar against direct"),
         ]
     if has_steps:
-        columns.append(Column("bridge text right", hint="of the items whose bridge text can be compared"))
+        columns.append(Column("bridge text right", hint=_RIGHT_TEXT))
     rows = []
     for route, score in metrics.routes.items():
         cells: list[str | Cell] = [
-            _route_label(route),
+            route_label(route),
             Cell(number(score.score), score.score),
             interval(score.ci95),
             str(score.n),
@@ -139,18 +143,25 @@ def _against(found: Comparison | None) -> list[str]:
 
 
 def _bridge_text(step: BridgeStep | None) -> str:
-    return MISSING if step is None or step.correct is None else f"{number(step.correct)} of {step.n_known}"
+    if step is None or step.correct is None:
+        return MISSING
+    nearness = "" if step.chrf is None else f", chrF {number(step.chrf)}"
+    return f"{number(step.correct)} of {step.n_known}{nearness}"
 
 
-def _route_label(route: str) -> str:
+def route_label(route: str) -> str:
+    """A route's name with what it means: its bridge's English name, whose text it is."""
     kind, _, code = route.partition("via ")
-    return route if kind or not code else f"via {described(code)}"
+    if kind or not code:
+        return f"{route}, no bridge" if route == "translated" else route
+    plain = code.removesuffix(_GOLD)
+    return f"via {described(plain)}" + (", the data's text" if plain != code else "")
 
 
 def _so_far(predictions: Sequence[Prediction]) -> Html:
     rows = []
     for route, answers in verdicts(predictions).items():
-        rows.append(Row([_route_label(route), str(len(answers)), str(sum(answers.values()))]))
+        rows.append(Row([route_label(route), str(len(answers)), str(sum(answers.values()))]))
     note = tag("p", "Counts of what is on record; no scores before every item has been asked.", class_="small")
     return join(note, table("routes so far", [Column("route", False), Column("asked"), Column("right")], rows))
 
@@ -159,7 +170,7 @@ def _steps(run: RunFiles) -> Html:
     """How often both steps of a bridge route go right."""
     counts: dict[str, Counter[tuple[bool | None, bool]]] = {}
     for found in run.predictions:
-        if found.route.startswith("via "):
+        if any(step.kind == "bridge" for step in found.steps):
             counts.setdefault(found.route, Counter())[found.bridge_correct, found.correct] += 1
     if not counts:
         return Html()
@@ -169,14 +180,14 @@ def _steps(run: RunFiles) -> Html:
         total = sum(count.values())
         cells = [Cell(str(count[kind]), count[kind], count[kind] / total) for kind in kinds]
         unknown = count[None, True] + count[None, False]
-        rows.append(Row([_route_label(route), *cells, str(unknown), _share(count, True), _share(count, False)]))
+        rows.append(Row([route_label(route), *cells, str(unknown), _share(count, True), _share(count, False)]))
     columns = [
         Column("route", False),
         Column("text right, answer right"),
         Column("text right, answer wrong"),
         Column("text wrong, answer right"),
         Column("text wrong, answer wrong"),
-        Column("text not comparable", hint="no listed translation to compare the bridge text with"),
+        Column("text not comparable", hint="nothing to compare the bridge text with"),
         Column("score if text right"),
         Column("score if text wrong"),
     ]
@@ -211,14 +222,15 @@ def _samples_of(
     target: str,
 ) -> Html:
     misses = sum(not prediction.correct for prediction in found)
-    title = f"{_route_label(route)}: {misses} of {len(found)} miss" + (f", {len(shown)} shown" if shown else "")
+    title = f"{route_label(route)}: {misses} of {len(found)} miss" + (f", {len(shown)} shown" if shown else "")
     if not shown:
         return tag("h3", title)
     names = ["", "item", "bridge text", "answer", "right answers", "reason", "directly"]
     if route == "direct":
         names[2] = names[6] = ""
     head = tag("div", *(tag("span", name) for name in names))
-    bridge = route.removeprefix("via ").removesuffix(" (gold)") if route.startswith("via ") else None
+    bridge = route.removeprefix("via ").removesuffix(_GOLD) if route.startswith("via ") else None
+    bridge = target if route == "translated" else bridge
     lines = [_sample(one, names, direct, limit, bridge, target) for one in shown]
     return join(tag("h3", title), tag("div", head, *lines, class_="samples"))
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bridgex.records.data_checks import DataSetLine, Finding
 
-_LISTED_AT_MOST = 12
+_FEW = 3
 _STYLES = {"error": "bold red", "note": "yellow", "fine": "green"}
 
 
@@ -25,29 +25,31 @@ def show_list(lines: Sequence[DataSetLine], console: Console | None = None) -> N
     """
     console = console or Console()
     table = Table(title="data sets", title_justify="left")
-    for title in ("data set", "for", "languages", "splits", "size", "licence", "place"):
-        table.add_column(title, overflow="fold")
+    for title in ("name", "task", "langs", "rows", "MB", "licence", "here"):
+        table.add_column(title, no_wrap=title != "licence", overflow="fold")
     for line in lines:
-        few = len(line.languages) <= _LISTED_AT_MOST
-        table.add_row(
-            *map(
-                Text,
-                (
-                    f"{line.name}\n{line.title}",
-                    "\n".join(line.tasks),
-                    " ".join(line.languages) if few else f"{len(line.languages)}",
-                    "\n".join(line.splits),
-                    f"{line.kilobytes / 1000:.1f} MB",
-                    line.licence,
-                    line.place,
-                ),
-            )
+        cells = (
+            line.name,
+            "\n".join(text.split()[0].removeprefix("task=") for text in line.tasks),
+            f"{len(line.languages)}",
+            "\n".join(line.splits),
+            f"{line.kilobytes / 1000:.1f}",
+            line.licence,
+            line.place,
         )
+        table.add_row(*map(Text, cells))
     console.print(table)
-    console.print(Text("size: of one language, or of one pair of them; rows are those of a language"))
-    missing = [line.name for line in lines if line.place == "not here"]
+    remarks = ["rows and MB: of one language, or of a pair of them; the first split is the one that is evaluated"]
+    remarks += [f"{line.name}: {text}" for line in lines for text in line.tasks if " " in text]
+    for condition in dict.fromkeys(text for line in lines for text in line.conditions):
+        remarks.append(f"{condition}: {', '.join(line.name for line in lines if condition in line.conditions)}")
+    if len(lines) <= _FEW:
+        remarks += [f"{line.name}: {' '.join(line.languages)}" for line in lines]
+    missing = [line.name for line in lines if line.place == "no"]
     if missing:
-        console.print(Text(f"not here: bridgex data fetch {missing[0]} --language CODE brings it to ./data"))
+        remarks.append(f"to bring one to ./data: bridgex data fetch {missing[0]} --language CODE")
+    for remark in remarks:
+        console.print(Text(remark))
 
 
 def show_findings(findings: Iterable[Finding], console: Console | None = None) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridgex.errors import UserError
 from bridgex.records.files import write_text
-from bridgex.report import ablation_part, answers_part, ranking_part
+from bridgex.report import ablation_part, answers_part, beside_part, ranking_part
 from bridgex.report.markup import Html, Section, document, exact, join, section, tag
 from bridgex.report.run_files import RunFiles, english, read_run
 from bridgex.report.sweep_page import sweep_page
@@ -81,6 +81,7 @@ def run_page(run: RunFiles) -> str:
     found = verdict(run)
     parts = [
         answers_part.routes(run),
+        beside_part.beside(run),
         ranking_part.ranking(run),
         ranking_part.blocks(run),
         ranking_part.neurons(run),

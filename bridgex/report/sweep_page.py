@@ -13,6 +13,7 @@ from urllib.parse import quote
 from scipy.stats import false_discovery_control
 
 from bridgex.config.settings import flat_config, hashed_config
+from bridgex.records.schema import Paired
 from bridgex.report.league import (
     DIRECT,
     MIN_LANGUAGES,
@@ -28,8 +29,10 @@ from bridgex.report.league import (
 from bridgex.report.markup import Html, Section, document, exact, join, section, tag
 from bridgex.report.run_files import RunFiles, described, read_run
 from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table
-from bridgex.report.words import ALPHA, SIGNS, Kind, kind_of, uses_labels
+from bridgex.report.words import ALPHA, SIGNS, Kind, kind_of, test_of, uses_labels
 
+TRANSLATED = "translated"
+_TRANSLATED = Column("translated", hint="the context put straight into the target language, no bridge")
 _GROUPS = ("task", "model", "bridge")
 _WORDS: dict[Kind, str] = {"helps": "helps", "hurts": "hurts", "open": "no evidence", "none": "no bridge"}
 
@@ -136,7 +139,7 @@ def _duel(first: str, second: str, found: Mean) -> str:
 
 def _corrected(runs: Sequence[RunFiles]) -> list[GridRow]:
     paired = [run.metrics.paired if run.is_done and run.metrics is not None else None for run in runs]
-    p_values = [found.mcnemar_p if found is not None else None for found in paired]
+    p_values = [_p(found) if found is not None else None for found in paired]
     tested = [p for p in p_values if p is not None]
     corrected = iter(false_discovery_control(tested) if tested else [])
     return [GridRow(run, None if p is None else float(next(corrected))) for run, p in zip(runs, p_values, strict=True)]
@@ -156,14 +159,15 @@ def _grid(folder: Path, rows: Sequence[GridRow]) -> Section | None:
         Column("verdict", False, f"at {number(ALPHA)} after Benjamini-Hochberg over this sweep"),
         *(Column(group, False) for group in _telling(rows)),
         Column("direct"),
+        *([_TRANSLATED] if _has_translated(rows) else []),
         *(Column(code, hint=f"via {described(code)}") for code in bridges),
         Column("chosen", False),
         Column("gain", hint="via the chosen bridge less direct; out of fold where labels were used"),
-        Column("p", hint="two-sided exact McNemar, as in the cell's own page"),
+        Column("p", hint="two-sided exact McNemar, of sentences approximate randomisation, as in the cell's own page"),
         Column("p, corrected", hint="after Benjamini-Hochberg over this sweep"),
     ]
     note = "Press a heading to sort. Bold: the chosen bridge. Pairs link to the cell's own page."
-    body = [_grid_row(folder, row, bridges, _telling(rows)) for row in rows]
+    body = [_grid_row(folder, row, bridges, _telling(rows), _has_translated(rows)) for row in rows]
     return section("grid", "Cells", tag("p", note, class_="small"), table("cells", columns, body, is_sortable=True))
 
 
@@ -172,11 +176,16 @@ def _telling(rows: Sequence[GridRow]) -> list[str]:
     return [group for group in _GROUPS if len({row.run.name(group) for row in rows}) > 1]
 
 
-def _grid_row(folder: Path, row: GridRow, bridges: Sequence[str], groups: Sequence[str]) -> Row:
+def _has_translated(rows: Sequence[GridRow]) -> bool:
+    return any(row.run.metrics is not None and TRANSLATED in row.run.metrics.routes for row in rows)
+
+
+def _grid_row(folder: Path, row: GridRow, bridges: Sequence[str], groups: Sequence[str], has_translated: bool) -> Row:
     run, via = row.run, _via(row.run)
     metrics = run.metrics if run.is_done else None
     paired = metrics.paired if metrics is not None else None
     direct = metrics.routes.get("direct") if metrics is not None else None
+    translated = metrics.routes.get(TRANSLATED) if metrics is not None else None
     chosen = metrics.chosen if metrics is not None else None
     taken = DIRECT if metrics is not None and metrics.chose_direct else chosen
     gain = Mean(paired.difference, paired.ci95, 1) if paired is not None else None
@@ -186,10 +195,11 @@ def _grid_row(folder: Path, row: GridRow, bridges: Sequence[str], groups: Sequen
             Cell(_verdict(row), list(SIGNS).index(row.kind)),
             *(run.name(group) for group in groups),
             number(direct.score if direct is not None else None),
+            *([number(translated.score if translated is not None else None)] if has_translated else []),
             *(Cell(number(via.get(code)), via.get(code), is_strong=code == chosen) for code in bridges),
             taken or MISSING,
             _mean(gain, is_signed=True),
-            Cell(probability(paired.mcnemar_p) if paired else MISSING, paired.mcnemar_p if paired else None),
+            Cell(probability(_p(paired)) if paired else MISSING, _p(paired) if paired else None),
             Cell(probability(row.p_corrected), row.p_corrected),
         ]
     )
@@ -202,6 +212,11 @@ def _verdict(row: GridRow) -> Html:
     marked = " (uses labels)" if metrics is not None and row.run.is_done and uses_labels(metrics.paired) else ""
     sign = tag("span", SIGNS[row.kind], class_="sign", aria_hidden="true")
     return tag("span", sign, said, marked, class_=f"verdict-word {row.kind}")
+
+
+def _p(paired: Paired) -> float | None:
+    found = test_of(paired)
+    return None if found is None else found[1]
 
 
 def _via(run: RunFiles) -> dict[str, float]:

@@ -10,7 +10,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridgex.records.schema import Ablation, Metrics, Preview, Ranking, RouteScore, Status, StrategyRecord, Summary
+from bridgex.records.schema import (
+    Ablation,
+    Metrics,
+    Paired,
+    Preview,
+    Ranking,
+    RouteScore,
+    Status,
+    StrategyRecord,
+    Summary,
+)
 from bridgex.records.store import read_metrics, read_status
 
 
@@ -34,6 +44,8 @@ def show(folder: Path, page: Path, console: Console | None = None) -> None:
         console.print(Text(line), soft_wrap=True)
     if metrics.ablation is not None:
         console.print(Text(_ablation_line(metrics.ablation)), soft_wrap=True)
+    if metrics.against_translated is not None:
+        console.print(Text(_translated_line(metrics, metrics.against_translated)), soft_wrap=True)
     console.print(Text(verdict_line(metrics), style="bold"), soft_wrap=True)
     console.print(Text(f"page: {_short(page)}"), soft_wrap=True)
 
@@ -68,13 +80,28 @@ def verdict_line(metrics: Metrics) -> str:
     found, via = metrics.paired, metrics.routes[f"via {metrics.chosen}"].score
     if found is None:
         return f"direct {direct:.3f}, via {metrics.chosen} {via:.3f}"
-    p = "" if found.mcnemar_p is None else f", exact McNemar p = {found.mcnemar_p:.2g}"
-    if found.mcnemar_p is None and found.randomisation_p is not None:
-        p = f", approximate randomisation p = {found.randomisation_p:.2g}"
+    p = _tested(found)
     return (
         f"via {metrics.chosen} {via:.3f} against {direct:.3f} directly: {found.difference:+.3f} "
         f"[{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]{p}: {found.verdict} (chosen by {metrics.chosen_by})"
     )
+
+
+def _translated_line(metrics: Metrics, found: Paired) -> str:
+    """The chosen bridge against the fair opponent of every route in two steps."""
+    score = metrics.routes["translated"].score
+    words = {"bridge helps": "the bridge is better", "bridge hurts": "the bridge is worse"}
+    said = next((word for verdict, word in words.items() if found.verdict.startswith(verdict)), "no evidence")
+    return (
+        f"against {score:.3f} translated straight into the target language: {found.difference:+.3f} "
+        f"[{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]{_tested(found)}: {said}"
+    )
+
+
+def _tested(found: Paired) -> str:
+    if found.mcnemar_p is not None:
+        return f", exact McNemar p = {found.mcnemar_p:.2g}"
+    return "" if found.randomisation_p is None else f", approximate randomisation p = {found.randomisation_p:.2g}"
 
 
 def show_preview(preview: Preview, console: Console | None = None) -> None:
@@ -91,8 +118,8 @@ def show_preview(preview: Preview, console: Console | None = None) -> None:
             console.print(Text("  the answer begins here"))
     console.print(
         f"{', '.join(preview.routes)}: {preview.num_questions} questions, {preview.prompt_tokens} prompt tokens, at "
-        f"most {preview.answer_tokens} answer tokens, about {preview.hours:.2g} hours of matrix products if every answer "
-        f"is that long; loading and probing come on top",
+        f"most {preview.answer_tokens} answer tokens, about {preview.hours:.2g} hours of matrix products if every "
+        f"answer is that long; loading and probing come on top",
         soft_wrap=True,
     )
 

@@ -44,6 +44,8 @@ def verdict(run: RunFiles) -> Verdict:
     remarks = [_guessing(metrics)]
     if metrics.oracle is not None and len(_candidates(run.ranking, metrics)) > 1:
         remarks.insert(0, _hindsight(metrics.oracle))
+    if metrics.against_translated is not None and metrics.chosen is not None:
+        remarks.insert(0, _without_bridge(metrics, metrics.chosen, metrics.against_translated))
     remarks += _others(run, metrics)
     if metrics.chosen is None or metrics.paired is None:
         return Verdict("none", f"{_directly(metrics)} {_why_none(run)}", tuple(remarks))
@@ -102,14 +104,39 @@ def _comparison(metrics: Metrics, chosen: str, paired: Paired) -> str:
         through = f"Through the best bridge in hindsight, out of fold: {number(direct + paired.difference)}"
     else:
         through = f"Through {chosen}: {number(metrics.routes[f'via {chosen}'].score)}"
-    p = "" if paired.mcnemar_p is None else f", exact McNemar {p_equals(paired.mcnemar_p)}"
     found = plain_verdict(paired)
     if found == "no evidence":
         found = "no evidence that the bridge helps or hurts"
     return (
         f"{through} against {number(direct)} directly, {number(paired.difference, is_signed=True)} "
-        f"{interval(paired.ci95, is_signed=True)}{p}: {found}."
+        f"{interval(paired.ci95, is_signed=True)}{tested(paired)}: {found}."
     )
+
+
+def _without_bridge(metrics: Metrics, chosen: str, paired: Paired) -> str:
+    """The chosen bridge against the same model's translation straight into the target language."""
+    score = metrics.routes["translated"].score
+    found = {"bridge helps": "the bridge is better", "bridge hurts": "the bridge is worse"}.get(
+        plain_verdict(paired), "no evidence of a difference"
+    )
+    through = "the best bridge in hindsight, out of fold" if uses_labels(paired) else f"through {chosen}"
+    return (
+        f"Against {number(score)} translated straight into the target language, {through} "
+        f"{number(paired.difference, is_signed=True)} {interval(paired.ci95, is_signed=True)}{tested(paired)}: {found}."
+    )
+
+
+def test_of(paired: Paired) -> tuple[str, float] | None:
+    """The test that a verdict rests on, by name, and its p."""
+    if paired.mcnemar_p is not None:
+        return "exact McNemar", paired.mcnemar_p
+    return None if paired.randomisation_p is None else ("approximate randomisation", paired.randomisation_p)
+
+
+def tested(paired: Paired) -> str:
+    """The same as the end of a sentence; empty without a test."""
+    found = test_of(paired)
+    return "" if found is None else f", {found[0]} {p_equals(found[1])}"
 
 
 def _chosen_by(run: RunFiles, metrics: Metrics) -> str:
@@ -190,4 +217,4 @@ def _guessing(metrics: Metrics) -> str:
 def _candidates(ranking: Ranking | None, metrics: Metrics) -> list[str]:
     if ranking is not None:
         return ranking.candidates
-    return [route for route in metrics.routes if route.startswith("via ")]
+    return [route for route in metrics.routes if route.startswith("via ") and not route.endswith(")")]
