@@ -26,6 +26,8 @@ _REASONS = {
 }
 _GOLD = " (gold)"
 _MAX_MISSES = 5
+# Labels of lines nearer than this cover each other.
+_NEAR = 0.1
 _MAX_SHOWN = 60
 # Bytes of prompts and outputs on one page, so that it opens at once.
 _TEXT_BUDGET = 100_000
@@ -37,8 +39,7 @@ def routes(run: RunFiles) -> Section | None:
     if run.metrics is None:
         return section("routes", "Routes so far", _so_far(run.predictions)) if run.predictions else None
     metrics = run.metrics
-    marks = [Mark("chance", metrics.chance)] if metrics.chance is not None else []
-    marks += [Mark("majority", metrics.majority)] if metrics.majority is not None else []
+    marks = _guesses(metrics)
     rows = [
         Dot(route, score.score, score.ci95, "chosen" if _is_chosen(metrics, route) else _plain_kind(route))
         for route, score in metrics.routes.items()
@@ -50,6 +51,15 @@ def routes(run: RunFiles) -> Section | None:
         is_from_zero=True,
     )
     return section("routes", "Routes", chart, _route_table(run, metrics))
+
+
+def _guesses(metrics: Metrics) -> list[Mark]:
+    """What guessing scores; one line where two would stand on each other."""
+    chance, majority = metrics.chance, metrics.majority
+    if chance is not None and majority is not None and abs(chance - majority) < _NEAR:
+        return [Mark("chance, majority", majority)]
+    named = (("chance", chance), ("majority", majority))
+    return [Mark(label, value) for label, value in named if value is not None]
 
 
 def errors(run: RunFiles) -> Section | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bridgex.records import store
-from bridgex.records.schema import Metrics, Preview, PreviewPrompt, RouteScore
+from bridgex.records.schema import Metrics, Preview, PreviewOption, PreviewPrompt, RouteScore
 from bridgex.report import terminal
 
 
@@ -43,10 +43,25 @@ def test_the_table_shows_scores_reasons_notes_and_the_folder(tmp_path: Path) -> 
 
 def test_a_preview_shows_ids_and_cost() -> None:
     prompt = PreviewPrompt(text="[b]x", ids=[0, 5], tokens=["<s>", "x"])
-    preview = Preview(prompts=[prompt], num_questions=1, prompt_tokens=2, answer_tokens=30, hours=0.5)
+    scored = PreviewPrompt(
+        text="y",
+        ids=[6],
+        tokens=["y"],
+        options=[PreviewOption(text=" [i]A", tokens=["y [i]", "A"], is_merged=True)],
+    )
+    preview = Preview(
+        prompts=[prompt, scored],
+        routes=["direct", "via en"],
+        num_questions=1,
+        prompt_tokens=2,
+        answer_tokens=30,
+        hours=0.5,
+    )
     console = Console(width=200, record=True, file=io.StringIO())
     terminal.show_preview(preview, console)
     text = console.export_text()
     assert "prompt: [b]x" in text
     assert "0:'<s>' 5:'x'" in text
-    assert "the direct route: 1 questions, 2 prompt tokens, at most 30 answer tokens, about 0.5 hours" in text
+    assert "option ' [i]A': 'y [i]' 'A' (its first token holds the end of the prompt)" in text
+    assert text.count("the answer begins here") == 1
+    assert "direct, via en: 1 questions, 2 prompt tokens, at most 30 answer tokens, about 0.5 hours" in text
