@@ -16,7 +16,7 @@ from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.engines import make_engine
 from bridgex.evaluation.preview import preview
-from bridgex.evaluation.remembered import Engine
+from bridgex.evaluation.remembered import RememberingEngine
 from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.scores import summarise
 from bridgex.evaluation.tasks.base import Items, Task
@@ -138,7 +138,7 @@ class Stage:
     task: Task
     items: Items
     loaded: LoadedModel
-    engine: Engine
+    engine: RememberingEngine
 
 
 def _stage(settings: Settings, run: RunFolder, task: Task, items: Items) -> Stage:
@@ -234,11 +234,14 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
         source, target = language(settings.pair.source), language(settings.pair.target)
         module = ICLModule(stage.loaded, stage.engine, stage.task, source, target)
         data = SampleData(missing, module.cost, settings.engine.batch_tokens)
-        trainer = make_trainer(settings, [RecordPredictions(run.folder)])
+        trainer = make_trainer(settings, [RecordPredictions(run.folder)], settings.trainer.devices)
         run.set(device=str(trainer.strategy.root_device))
         trainer.predict(module, datamodule=data, return_predictions=False)
         for note in stage.engine.notes:
             run.detail(note)
+        if stage.engine.num_remembered:
+            known, asked = stage.engine.num_remembered, stage.engine.num_asked
+            run.detail(f"{known} answers were known from the cache, {asked} were asked for")
     return merge_predictions(run.folder, order)
 
 

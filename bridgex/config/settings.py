@@ -131,17 +131,24 @@ class ProbeSettings(Node):
 class EngineSettings(Node):
     """What runs the model."""
 
-    name: Literal["hf"]
+    name: Literal["hf", "vllm"]
     batch_tokens: int = Field(4096, ge=1, description="prompt and answer tokens in one batch, padding included")
     boundary: Literal["merged", "lm_eval"] = Field(
         "merged", description="where an option begins whose first token the tokenizer joins to the prompt's end"
     )
+    parity: int = Field(
+        64, ge=0, description="with vllm: so many items are asked of transformers too, and disagreements counted"
+    )
+    memory_share: float = Field(0.5, gt=0, le=1, description="with vllm: share of the GPU's memory that it takes")
+    num_gpus: int = Field(1, ge=1, description="with vllm: GPUs that it spreads each layer over")
+    max_length: int | None = Field(None, ge=2, description="with vllm: tokens it reads at most; null: the model's own")
 
 
 class TrainerSettings(Node):
     """What the Lightning trainer is given."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = Field("auto", description="where the model runs")
+    devices: int = Field(1, ge=1, description="devices over which the questions are dealt out, a process each")
 
 
 class LoggerSettings(Node):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from bridgex.config.settings import Settings
+from bridgex.errors import UserError
 
 MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 """Makes a fresh trainer with these callbacks beside a run's own."""
@@ -27,10 +32,13 @@ class RunTrainer(Trainer):
 
         Raises:
             KeyboardInterrupt: it was interrupted.
+            UserError: one of several processes met it.
         """
         handler = signal.getsignal(signal.SIGINT)
         try:
             return super().predict(*arguments, **options)
+        except ProcessRaisedException as error:
+            raise _user_error(error) or error from None
         except SystemExit as stop:
             if stop.code == 1:
                 raise KeyboardInterrupt from None
@@ -40,15 +48,48 @@ class RunTrainer(Trainer):
                 signal.signal(signal.SIGINT, handler)
 
 
-def make_trainer(settings: Settings, callbacks: Sequence[Callback]) -> Trainer:
-    """A fresh trainer with the run's own callbacks and these; it logs nothing and writes nothing by itself."""
+def _user_error(error: ProcessRaisedException) -> UserError | None:
+    """What a process told the user, from the text of its traceback, which is all that comes back of it."""
+    mark = f"{UserError.__module__}.{UserError.__qualname__}: "
+    _, found, told = str(error).rpartition(mark)
+    return UserError(*told.strip().splitlines()) if found else None
+
+
+def make_trainer(settings: Settings, callbacks: Sequence[Callback], devices: int = 1) -> Trainer:
+    """A fresh trainer with the run's own callbacks and these; it logs nothing and writes nothing by itself.
+
+    Args:
+        settings: of the run.
+        callbacks: in addition.
+        devices: how many; what the steps return stays in their processes where there are several.
+
+    Raises:
+        UserError: this machine lacks them.
+    """
     own = [target.build(Callback) for target in settings.callbacks.values()]
+    try:
+        return _trainer(settings, [*own, *callbacks], devices)
+    except MisconfigurationException as error:
+        told = " ".join(str(error).split())
+        raise UserError(
+            f"trainer.accelerator={settings.trainer.accelerator}, trainer.devices={devices}: {told}"
+        ) from None
+
+
+def _trainer(settings: Settings, callbacks: Sequence[Callback], devices: int) -> Trainer:
     return RunTrainer(
         accelerator=settings.trainer.accelerator,
-        devices=1,
-        callbacks=[*own, *callbacks],
+        devices=devices,
+        strategy=_strategy(settings.trainer.accelerator) if devices > 1 else "auto",
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in own),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
+
+
+def _strategy(accelerator: str) -> str:
+    """How further processes come to be: they take over this one's memory, which CUDA does not survive."""
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    return "ddp_fork" if on_cpu and hasattr(os, "fork") else "ddp_spawn"

@@ -37,7 +37,7 @@ class AnswerCache:
         self._folder = folder / "answers" / name
         self._known: dict[str, Any] = {}
         self._read: dict[Path, int] = {}
-        self._shard: Path | None = None
+        self._shard: tuple[int, Path] | None = None
 
     def __len__(self) -> int:
         """Replies at hand, as of the last look."""
@@ -73,10 +73,15 @@ class AnswerCache:
             return
         with writing(self._folder, "cache.dir"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            if self._shard is None:
-                self._shard = self._folder / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
-            self._append(self._shard, b"".join(_line(key, reply) for key, reply in new.items()))
+            self._append(self._own_shard(), b"".join(_line(key, reply) for key, reply in new.items()))
         self._known.update(new)
+
+    def _own_shard(self) -> Path:
+        """This process's file; a process forked from one that has a file begins its own."""
+        if self._shard is None or self._shard[0] != os.getpid():
+            name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+            self._shard = os.getpid(), self._folder / name
+        return self._shard[1]
 
     def _append(self, shard: Path, lines: bytes) -> None:
         """Adds whole lines; where the disk takes only a part of them, that part goes again."""

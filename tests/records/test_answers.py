@@ -57,6 +57,21 @@ def test_each_writer_has_a_shard_and_all_are_read_as_one(tmp_path: Path) -> None
     assert len(reader) == 4
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of threads that this test does not have
+def test_a_forked_process_has_a_shard_of_its_own(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path, MODEL)
+    cache.put({"parent": 1})
+    child = os.fork()
+    if child == 0:
+        cache.put({"child": 2})
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    cache.put({"parent again": 3})
+    assert len(shards(tmp_path)) == 2
+    cache.look()
+    assert [cache.get(key) for key in ("parent", "child", "parent again")] == [1, 2, 3]
+
+
 def test_only_what_is_new_is_read_again(tmp_path: Path) -> None:
     writer, reader = AnswerCache(tmp_path, MODEL), AnswerCache(tmp_path, MODEL)
     writer.put({"a": 1})
