@@ -240,8 +240,8 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
         for note in stage.engine.notes:
             run.detail(note)
         if stage.engine.num_remembered:
-            known, asked = stage.engine.num_remembered, stage.engine.num_asked
-            run.detail(f"{known} answers were known from the cache, {asked} were asked for")
+            old, new = stage.engine.num_remembered, stage.engine.num_asked
+            run.detail(f"{old} answers were known from the cache, {new} were asked for")
     return merge_predictions(run.folder, order)
 
 
