@@ -180,8 +180,8 @@ class Gatherer:
         return items
 
     def _evaluated(self) -> frozenset[str]:
-        """Every text of every item, white space as single spaces."""
-        return frozenset(" ".join(text.split()) for item in self._items.items for text in item.texts())
+        """Every text of every item."""
+        return frozenset(text for item in self._items.items for text in item.texts())
 
     def _probe_pairs(self, words: Sequence[Item]) -> list[tuple[str, str]]:
         """Probe words, each with its first translation that is no right answer of an evaluated item."""
@@ -199,7 +199,8 @@ class Gatherer:
         source, target = self._languages()
         module = ICLModule(self._loaded, self._engine, self._task(), source, target)
         collect = CollectOutputs()
-        data = SampleData([Sample(item, Route()) for item in items], module.cost, self._settings.engine.batch_tokens)
+        samples = [Sample(item, Route()) for item in items]
+        data = SampleData(samples, module.cost, self._settings.engine.batch_tokens, devices=1)
         self._make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
         predictions: list[Prediction] = collect.found
         right = {prediction.id for prediction in predictions if prediction.correct}

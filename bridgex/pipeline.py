@@ -233,7 +233,7 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
     if missing:
         source, target = language(settings.pair.source), language(settings.pair.target)
         module = ICLModule(stage.loaded, stage.engine, stage.task, source, target)
-        data = SampleData(missing, module.cost, settings.engine.batch_tokens)
+        data = SampleData(missing, module.cost, settings.engine.batch_tokens, settings.trainer.devices)
         trainer = make_trainer(settings, [RecordPredictions(run.folder)], settings.trainer.devices)
         run.set(device=str(trainer.strategy.root_device))
         trainer.predict(module, datamodule=data, return_predictions=False)

@@ -12,6 +12,7 @@ from bridgex.data import probe_text, sentences
 from bridgex.errors import UserError
 from bridgex.evaluation.tasks.base import Task
 from bridgex.extract import hub
+from bridgex.languages import Pair, language
 from bridgex.records.files import place_problem
 from bridgex.select.strategies.base import Strategy
 
@@ -31,6 +32,7 @@ def agree(config: Mapping[str, Any]) -> None:
     strategy, task = found.bridge.build(Strategy), found.task.build(Task)
     problems += strategy.problems(found.pair.pair)
     problems += _ablation_problems(task, strategy.name)
+    problems += _world_problems(task, found.pair.pair)
     if not mismatch and not any(line.startswith("data.") for line in problems):
         problems += task.problems(found)
         if strategy.reads_words:
@@ -68,6 +70,23 @@ def _package_problems(given: str, *packages: str) -> list[str]:
     return [
         f"{given}: needs {' and '.join(missing)}, not installed here. Run pip install 'bridgex[large]', or leave the "
         f"key out"
+    ]
+
+
+# Tasks that are put in a form of their own to the toy world's model, which knows no other.
+_TOY_FORMS = {"xnli": "nli", "belebele": "mrc"}
+
+
+def _world_problems(task: Task, pair: Pair) -> list[str]:
+    """Whether a task is put in a form that the pair's world knows."""
+    is_toy = language(pair.source).is_toy
+    real_forms = {toy: real for real, toy in _TOY_FORMS.items()}
+    other = (_TOY_FORMS if is_toy else real_forms).get(task.name)
+    if other is None:
+        return []
+    return [
+        f"task={task.name}: is put in a form for {'real' if is_toy else 'invented'} languages, and pair {pair} is of "
+        f"{'invented' if is_toy else 'real'} ones. Use task={other}"
     ]
 
 

@@ -132,7 +132,12 @@ class EngineSettings(Node):
     """What runs the model."""
 
     name: Literal["hf", "vllm"]
-    batch_tokens: int = Field(4096, ge=1, description="prompt and answer tokens in one batch, padding included")
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="prompt and answer tokens in one pass at most, padding included, fewer where memory does not "
+        "suffice; null: by device",
+    )
     boundary: Literal["merged", "lm_eval"] = Field(
         "merged", description="where an option begins whose first token the tokenizer joins to the prompt's end"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridgex.config.settings import Settings
+from bridgex.data.evaluated import Evaluated
 from bridgex.data.sentences import column_of, is_zawgyi, parallel_files
 from bridgex.data.sources import data_root
 from bridgex.errors import UserError
@@ -49,12 +50,13 @@ def parallel_text(
         codes: the languages.
         limit: sentences at most, drawn evenly.
         seed: of the draw, the same for all languages.
-        barred: texts that are evaluated; no line that has one of them in any language is used.
+        barred: texts that are evaluated; no line that holds one, or stands in one, in any language is used.
 
     Raises:
         UserError: no data set has all of them, with what each lacks; or a file is damaged.
     """
     root = data_root(settings)
+    evaluated = Evaluated(barred)
     by_language = {code: _by_data_set(root, code) if root is not None else {} for code in codes}
     reasons = []
     for name in dict.fromkeys(name for files in by_language.values() for name in files):
@@ -68,8 +70,8 @@ def parallel_text(
             counted = ", ".join(f"{code} {size}" for code, size in sizes.items())
             reasons.append(f"{name} has different numbers of lines ({counted})")
             continue
-        kept = _usable(lines, frozenset(barred))
-        if not kept and _usable(lines, frozenset()):
+        kept = _usable(lines, evaluated)
+        if not kept and _usable(lines, Evaluated()):
             reasons.append(f"{name} has no line that is not evaluated")
             continue
         garbled = [code for code in codes if is_zawgyi(str(lines[code][line]) for line in kept)]
@@ -88,14 +90,15 @@ def _by_data_set(root: Path, code: str) -> dict[str, tuple[Path, tuple[str, ...]
     return {path.parent.parent.name: (path, columns) for path, columns in parallel_files(root, code)}
 
 
-def _usable(lines: dict[str, list[object]], barred: frozenset[object]) -> list[int]:
+def _usable(lines: dict[str, list[object]], evaluated: Evaluated) -> list[int]:
     seen: dict[str, set[object]] = {code: set() for code in lines}
     kept = []
     for number in range(len(next(iter(lines.values())))):
         row = {code: found[number] for code, found in lines.items()}
-        if barred.isdisjoint(
-            " ".join(text.split()) if isinstance(text, str) else None for text in row.values()
-        ) and all(isinstance(text, str) and text.strip() and text not in seen[code] for code, text in row.items()):
+        if all(
+            isinstance(text, str) and text.strip() and text not in seen[code] and text not in evaluated
+            for code, text in row.items()
+        ):
             kept.append(number)
         for code, text in row.items():
             seen[code].add(text)

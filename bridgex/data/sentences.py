@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridgex.config.settings import Settings
+from bridgex.data.evaluated import Evaluated
 from bridgex.data.sources import data_root, has_list, known_words
 from bridgex.errors import UserError
 from bridgex.languages import Pair, candidates, language
@@ -53,7 +54,7 @@ def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) ->
     Args:
         settings: where the data lie.
         code: the language.
-        barred: texts that are evaluated, which are left out, each with its white space as single spaces.
+        barred: texts that are evaluated; what holds one, or stands in one, is left out.
 
     Raises:
         UserError: none of them is there, a file is damaged, or one's own is in no encoding that a model reads.
@@ -65,12 +66,12 @@ def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) ->
         if is_zawgyi(found.texts):
             raise UserError(f"data.text.{code}={own}: is in Zawgyi, not in Unicode. Convert the file")
         return found
-    evaluated = frozenset(barred)
+    evaluated = Evaluated(barred)
     root, notes = data_root(settings), list[str]()
     for path, columns in parallel_files(root, code) if root is not None else ():
         origin = f"{path.parent.parent.name}/{path.parent.name}"
         texts = column_of(path, columns)
-        kept = [text for text in texts if not isinstance(text, str) or " ".join(text.split()) not in evaluated]
+        kept = [text for text in texts if text not in evaluated]
         if len(kept) < len(texts) and len(kept) < _MIN_SENTENCES:
             notes.append(f"{origin} was left out: all but {len(kept)} of its texts are evaluated")
             continue

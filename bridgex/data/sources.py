@@ -181,7 +181,8 @@ def _find(pair: Pair, part: Part, root: Path | None) -> list[tuple[Path, bool]]:
     if root is None:
         raise UserError(
             f"data.root: not set, and pair {pair} needs word lists. Set data.root=<folder> that holds "
-            f"muse/{pair}.{_LISTS['muse']['test']}.txt (MUSE's files), or data.dictionary=<file>"
+            f"muse/{pair}.{_LISTS['muse']['test']}.txt (MUSE's files: bridgex data fetch muse), or "
+            f"data.dictionary=<file>"
         )
     direct = _file(root, pair, part)
     if direct is not None:

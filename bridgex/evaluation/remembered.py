@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from bridgex.evaluation.dialogue import Completion, Question, Reply, Request, ScoredOption, Scores
 from bridgex.evaluation.prompts import PromptReader
 from bridgex.records.answers import AnswerCache
+
+# Answers are kept after about so long, if each takes less: that is what a kill loses.
+_SECONDS = 20.0
+_FIRST_TOKENS = 4096
 
 
 class Engine(Protocol):
@@ -39,6 +44,7 @@ class RememberingEngine:
         self._engine, self._reader, self._cache = engine, reader, cache
         self.num_asked = 0
         self.num_remembered = 0
+        self._part_tokens = _FIRST_TOKENS
         cache.look()
 
     @property
@@ -51,25 +57,47 @@ class RememberingEngine:
         return self._engine.cost(request)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """Replies in the order asked; what is not known yet is asked once, in one batch, and kept before this returns."""
-        keys = [self._key(request) for request in requests]
-        known = {key: reply for key in keys if (reply := self._cache.get(key)) is not None}
-        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+        """Replies in the order asked; what is not known yet is asked once, and kept as it comes."""
+        read = [self._read(request) for request in requests]
+        new = {key: (request, tokens) for (key, tokens), request in zip(read, requests, strict=True)}
+        new = {key: found for key, found in new.items() if self._cache.get(key) is None}
         self.num_asked += len(new)
         self.num_remembered += len(requests) - len(new)
-        replies = dict(zip(new, self._engine.answer(list(new.values())), strict=True)) if new else {}
-        self._cache.put({key: _to_data(reply) for key, reply in replies.items()})
-        return [replies[key] if key in replies else _from_data(known[key]) for key in keys]
+        said: dict[str, Reply] = {}
+        waiting = list(new.items())
+        while waiting:
+            part = self._next_part([tokens for _, (_, tokens) in waiting])
+            asked, waiting = dict(waiting[:part]), waiting[part:]
+            start = time.monotonic()
+            replies = dict(zip(asked, self._engine.answer([request for request, _ in asked.values()]), strict=True))
+            self._cache.put({key: _to_data(reply) for key, reply in replies.items()})
+            if time.monotonic() - start < _SECONDS / 2:
+                self._part_tokens *= 2
+            said.update(replies)
+        return [said[key] if key in said else _from_data(self._cache.get(key)) for key, _ in read]
 
-    def _key(self, request: Request) -> str:
+    def _next_part(self, tokens: Sequence[int]) -> int:
+        """How many of the waiting requests to ask at once: what is asked at once is lost at once."""
+        count = total = 0
+        for size in tokens:
+            total += size
+            if count and total > self._part_tokens:
+                break
+            count += 1
+        return count
+
+    def _read(self, request: Request) -> tuple[str, int]:
+        """A request's key, and about how many tokens it takes."""
         asked: list[Any]
         if isinstance(request, Question):
             prompt = self._reader.question(request)
             asked = ["question", prompt.ids, request.max_tokens, request.stop.pattern, request.stop.flags]
+            tokens = len(prompt.ids) + request.max_tokens
         else:
             choice = self._reader.choice(request)
             asked = ["choice", [(option.ids, option.start) for option in choice.options]]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:40]
+            tokens = sum(len(option.ids) for option in choice.options)
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:40], tokens
 
 
 def _to_data(reply: Reply) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from bridgex.evaluation.answers import is_foreign_script, normalise_word
 from bridgex.evaluation.dialogue import Completion
 from bridgex.languages import Language
 
-# A text is over at the end of its line, or where its quote closes and the next language is named.
-END_OF_TEXT = re.compile(r'\n|["”»」]\s*→')
-_NEXT = re.compile(r'["“”„«»「」]\s*→')
-_OPENING, _CLOSING = '"“”„«»「', '"“”„«»」'
+# Where a text's quote closes and the next language is named.
+_NEXT = re.compile(r'["“”„«»「」『』]\s*→')
+# A text is over at the end of its line or there.
+END_OF_TEXT = re.compile(rf"\n|{_NEXT.pattern}")
+# What closes the quote that a sign opens: languages differ, and models mix their ways.
+_CLOSED_BY = {'"': '"”', "“": '”"', "„": '“”"', "”": '”"', "«": "»", "»": "«", "「": "」", "『": "』"}
+_OPENS_WITHIN = re.compile(r'(?:^|[\s(\[])"(?=\S)[^"]*$')
 # Below so many letters an identifier guesses.
 _MIN_LETTERS = 20
 # What an identifier still gives to the language of a text, next to its near relatives.
@@ -29,13 +32,34 @@ def read_text(completion: Completion) -> str | None:
     'Er sagte "ja".'
     """
     line = completion.text.lstrip().partition("\n")[0]
-    line = _NEXT.split(line, maxsplit=1)[0].strip() if _NEXT.search(line) else line.strip()
-    if line[:1] and line[0] in _OPENING:
-        line = line[1:]
-        # A straight quote that has no partner within the text closes it; one that has belongs to it.
-        if line[-1:] and line[-1] in _CLOSING and (line[-1] != '"' or line.count('"') % 2):
-            line = line[:-1]
-    return line.strip() or None
+    before_next, *following = _NEXT.split(line, maxsplit=1)
+    if following:
+        text = before_next.strip()
+        text = text[1:] if text[:1] in _CLOSED_BY else text
+    else:
+        text = _unquoted(line.strip())
+    return text.strip() or None
+
+
+def _unquoted(line: str) -> str:
+    """A line without the quotes around it, or the one before it; quotes that close within it belong to the text."""
+    opening, inside = line[:1], line[1:]
+    closing = _CLOSED_BY.get(opening, "")
+    if not closing or not inside:
+        return line if not closing else ""
+    is_closed = inside[-1] in closing
+    text = inside[:-1] if is_closed else inside
+    if opening == '"':
+        is_balanced = text.count('"') % 2 == 0
+        if not is_closed:
+            return text if is_balanced else line
+        return text if is_balanced or not _OPENS_WITHIN.search(text) else inside
+    depth = 0
+    for sign in text:
+        depth += (sign == opening) - (sign in closing)
+        if depth < 0:
+            return line
+    return text if depth == 0 else inside
 
 
 def one_line(text: str) -> str:

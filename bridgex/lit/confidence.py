@@ -52,7 +52,7 @@ def collect_confidence(
     bridges: Sequence[Language | None],
     make_trainer: MakeTrainer,
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
 ) -> dict[str, RouteConfidence]:
     """Log-probability a token of what the model says through each bridge or directly.
 
@@ -67,7 +67,7 @@ def collect_confidence(
         target: language of the answers.
         bridges: candidates; None: directly.
         make_trainer: makes the trainer that runs it, with these callbacks.
-        batch_tokens: tokens in one batch at most, padding included.
+        batch_tokens: tokens in one batch at most, padding included; None: 4,096.
 
     Returns:
         By candidate's code or `direct`; values `[items]`, nats.
@@ -75,7 +75,7 @@ def collect_confidence(
     collect = CollectOutputs()
     module = ConfidenceModule(loaded, engine, task, source, target)
     samples = [Sample(item, Route.to(bridge)) for bridge in bridges for item in items]
-    data = SampleData(samples, module.cost, batch_tokens)
+    data = SampleData(samples, module.cost, batch_tokens, devices=1)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
     found = {(code, name): values for code, name, *values in collect.found}
     tables = {code: np.array([found[code, item.id] for item in items]) for code in map(_code, bridges)}

@@ -9,6 +9,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 _T = TypeVar("_T")
+_TOKENS = 4096
+_LARGE_TOKENS, _STEPS = 32_768, 32
 
 
 class SampleData(LightningDataModule, Generic[_T]):
@@ -17,12 +19,21 @@ class SampleData(LightningDataModule, Generic[_T]):
     Args:
         samples: what is still to be asked.
         cost: tokens that a sample takes, prompt and answer.
-        batch_tokens: tokens in one batch at most, padding included.
+        batch_tokens: tokens in one batch at most, padding included; None: 4,096.
+        devices: where given, samples go to an engine that cuts them to its own measure: batches are large, but there is
+            one for every process, and a bar has steps to show.
     """
 
-    def __init__(self, samples: Sequence[_T], cost: Callable[[_T], int], batch_tokens: int) -> None:
+    def __init__(
+        self, samples: Sequence[_T], cost: Callable[[_T], int], batch_tokens: int | None, devices: int | None = None
+    ) -> None:
         super().__init__()
-        self.batches = batches_of(samples, cost, batch_tokens)
+        costs = [cost(sample) for sample in samples]
+        tokens = batch_tokens or _TOKENS
+        if devices is not None:
+            large = max(_LARGE_TOKENS, sum(costs) // (_STEPS * devices))
+            tokens = max(tokens, min(large, -(-sum(costs) // devices)))
+        self.batches = batches_of(samples, costs, tokens)
 
     def predict_dataloader(self) -> DataLoader[list[_T]]:
         """One element is one batch, so that a distributed sampler deals out batches, none twice."""
@@ -44,12 +55,12 @@ class _Batches(Dataset[list[_T]]):
         return self._batches[index]
 
 
-def batches_of(samples: Sequence[_T], cost: Callable[[_T], int], batch_tokens: int) -> list[list[_T]]:
+def batches_of(samples: Sequence[_T], costs: Sequence[int], batch_tokens: int) -> list[list[_T]]:
     """Batches in which (largest cost) x (samples) stays within `batch_tokens`; a sample above it goes alone."""
     batches: list[list[_T]] = []
     tokens_of_first = 0
     # The longest first: a batch that does not fit into memory shows at once, not after an hour.
-    for tokens, sample in sorted(((cost(sample), sample) for sample in samples), key=lambda pair: -pair[0]):
+    for tokens, sample in sorted(zip(costs, samples, strict=True), key=lambda pair: -pair[0]):
         if batches and tokens_of_first * (len(batches[-1]) + 1) <= batch_tokens:
             batches[-1].append(sample)
         else:

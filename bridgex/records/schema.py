@@ -50,8 +50,8 @@ class Prediction(Record):
     bridge_text: str | None = Field(None, description="the bridge text that was read from the bridge step")
     bridge_correct: bool | None = Field(
         None,
-        description="of words and in the toy world, whether it is the listed translation; of texts, whether it is in the "
-        "bridge language; null: nothing to compare",
+        description="of words and in the toy world, whether it is the listed translation; of texts, whether it is not "
+        "in another language; null: nothing to compare",
     )
     answer: str | None = Field(None, description="the answer as parsed; null: none found")
     gold: list[str] = Field(description="right answers, any of which counts")

@@ -23,6 +23,8 @@ from bridgex.records.log import LogFile
 from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import Metrics, State, Status
 
+# Two tasks differ in a hundred keys; so many are named.
+_MAX_KEYS = 8
 _PACKAGES = ("bridgex", "torch", "lightning", "transformers", "tokenizers", "hydra-core", "numpy", "scipy")
 
 
@@ -173,10 +175,18 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     if status is None:
         return
     if status.config_hash not in ("", config_hash(config)):
-        keys = ", ".join(_differing_keys(folder, config)) or "its config"
+        keys = _told(_differing_keys(folder, config))
         raise UserError(f"{folder}: holds another run, which differs in {keys}. Give a new hydra.run.dir, or delete it")
     if status.state == "running" and status.pid != os.getpid():
         raise UserError(f"{folder}: process {status.pid} on {status.host} is writing to it. Wait, or stop that process")
+
+
+def _told(keys: list[str]) -> str:
+    """Keys in words; of very many, as two tasks differ in, the first ones."""
+    if not keys:
+        return "its config"
+    more = f" and {len(keys) - _MAX_KEYS} more keys" if len(keys) > _MAX_KEYS else ""
+    return ", ".join(keys[:_MAX_KEYS]) + more
 
 
 def _differing_keys(folder: Path, config: Mapping[str, Any]) -> list[str]:

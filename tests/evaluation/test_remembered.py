@@ -11,7 +11,8 @@ import pytest
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
-from bridgex.evaluation.dialogue import Choice, Question, Reply, Request
+from bridgex.evaluation import remembered
+from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request
 from bridgex.evaluation.engine import HFEngine
 from bridgex.evaluation.prompts import PromptReader
 from bridgex.evaluation.remembered import RememberingEngine
@@ -104,3 +105,34 @@ def test_what_was_answered_before_a_failure_is_kept(loaded: LoadedModel, tmp_pat
     again, counting = engines(loaded, tmp_path)
     again.answer(REQUESTS)
     assert counting.asked == REQUESTS[1:]
+
+
+def test_long_work_is_kept_part_by_part(tmp_path: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in the middle loses one part; parts grow while they are quick."""
+    engine, counting = engines(loaded, tmp_path)
+    clock = iter(range(0, 10**6, 15))  # every part takes 15 seconds: long enough not to grow
+    monkeypatch.setattr(remembered.time, "monotonic", lambda: float(next(clock)))
+    words = [first + second for first in "ka de lo bu fe gi mi ne pu ra so".split() for second in "da ke li".split()]
+    questions: list[Request] = [
+        Question("answer", f'qaa:"{word}"→{code}:', 400, END) for word in words for code in ("qaf", "qad", "qai", "qac")
+    ]
+    parts: list[int] = []
+
+    def answer(requests: Sequence[Request]) -> list[Reply]:
+        if len(parts) == 3:
+            raise KeyboardInterrupt
+        parts.append(len(requests))
+        return [Completion(request.prompt, "x", 1, -1.0, False, (-1.0,)) for request in requests]
+
+    monkeypatch.setattr(counting, "answer", answer)
+    with pytest.raises(KeyboardInterrupt):
+        engine.answer(questions)
+    assert parts == [10, 10, 10]
+    again, counting = engines(loaded, tmp_path)
+    monkeypatch.setattr(counting, "answer", answer)
+    parts.clear()
+    monkeypatch.setattr(remembered.time, "monotonic", lambda: 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        again.answer(questions)
+    assert again.num_remembered == 30
+    assert parts == [10, 20, 40]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from string import ascii_uppercase
-from typing import Any, ClassVar, Literal
+from collections.abc import Generator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bridgex.config.mistakes import InvalidNode, not_allowed
+from bridgex.config.settings import Settings, checked_template
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Choice, Reply, Request, ScoredOption, weigh
-from bridgex.evaluation.tasks.context import Answered, Asked, ContextTask, filled
+from bridgex.evaluation.tasks.context import Answered, Asked, ContextTask, checked_text_template, filled, worded
 from bridgex.languages import Language, language
 
 Normalise = Literal["none", "characters", "tokens"]
@@ -33,6 +35,12 @@ class ChoiceTask(ContextTask):
     """A task with options, scored by likelihood."""
 
     metric: ClassVar[str] = "accuracy"
+    num_options: ClassVar[int] = 0
+    """Options of every item that come with the data; 0: none do."""
+    prompt_names: ClassVar[tuple[str, ...]] = ("query",)
+    """What `names` gives beside languages, listed options and words."""
+    option_names: ClassVar[tuple[str, ...]] = ("letter", "option")
+    """What `labels` gives."""
 
     form: str = Field("cloze", description="how the choice is put, one of `forms`")
     forms: dict[str, Form] = Field(description="by name, cloze: the options' own words are scored; letters: A, B, C")
@@ -44,9 +52,21 @@ class ChoiceTask(ContextTask):
     )
 
     @model_validator(mode="after")
-    def _form_is_there(self) -> ChoiceTask:
-        if self.form not in self.forms:
-            raise ValueError(f"form={self.form}: there is {', '.join(self.forms)}")
+    def _forms_fit(self) -> ChoiceTask:
+        lines = [] if self.form in self.forms else [not_allowed("form", self.form, list(self.forms))]
+        listed = [f"option_{letter}" for letter in ascii_lowercase[: self.num_options]]
+        allowed = ["source", "target", *self.prompt_names, *listed, *self.words.get("en", {})]
+        for name, form in self.forms.items():
+            try:
+                checked_text_template(form.prompt, *allowed, "context")
+            except ValueError as error:
+                lines.append(f"forms.{name}.prompt={form.prompt}: {error}")
+            try:
+                _check_option(form.option, allowed, self.option_names)
+            except ValueError as error:
+                lines.append(f"forms.{name}.option={form.option}: {error}")
+        if lines:
+            raise InvalidNode(lines)
         return self
 
     def names(self, asked: Asked, words: Mapping[str, str]) -> dict[str, str]:
@@ -78,15 +98,9 @@ class ChoiceTask(ContextTask):
         Raises:
             UserError: the field has none in the target language.
         """
-        code = target.code if self.wording == "target" else "en"
         if not self.words:
             return {}
-        if code not in self.words:
-            raise UserError(
-                f"task.wording=target: task={self.name} has no wording in {target.english} ({code}), only in "
-                f"{', '.join(sorted(self.words))}. Use task.wording=english, or give task.words.{code}"
-            )
-        return {**self.words["en"], **self.words[code]}
+        return {**self.words["en"], **worded(self.words, self.wording, target, self.name)}
 
     def choice(self, asked: Asked) -> Choice:
         """What is scored."""
@@ -123,14 +137,27 @@ class ChoiceTask(ContextTask):
         answer = self.answers(asked)[worth.index(max(worth))]
         return Answered(scores.step(), answer, options=scores.records(choice.options, worth))
 
-    def problems(self, settings: Any) -> list[str]:
+    def problems(self, settings: Settings) -> list[str]:
         """Whether the data set has both languages, and the forms words in the target language."""
         found = super().problems(settings)
         try:
-            self.words_in(language(settings.pair.target))
+            self.check_wording([settings.pair.target])
         except UserError as error:
             found += error.problems
         return found
+
+    def check_wording(self, codes: Sequence[str]) -> None:
+        """Whether the forms have words in each of these languages."""
+        for code in codes:
+            self.words_in(language(code))
+
+
+def _check_option(option: str, allowed: Sequence[str], own: Sequence[str]) -> None:
+    """Whether an option's text names what is there, and something of its own; ValueError if not."""
+    named = [name for name in own if f"{{{name}}}" in option]
+    if not named:
+        raise ValueError(f"must name {' or '.join(f'{{{name}}}' for name in own)}")
+    checked_template(option, *allowed, *(name for name in own if name != named[0]), named[0])
 
 
 def _normalised(scored: ScoredOption, text: str, normalise: Normalise) -> float:

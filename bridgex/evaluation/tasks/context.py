@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field, field_validator
 
 from bridgex.config.settings import Settings, checked_template
 from bridgex.data import task_rows
 from bridgex.data.task_rows import ParallelRows
+from bridgex.errors import UserError
+from bridgex.evaluation.answers import normalise_word
 from bridgex.evaluation.dialogue import Completion, Dialogue, Question, Reply, Request, ask
 from bridgex.evaluation.routes import Route, Translate
 from bridgex.evaluation.tasks.base import EXAMPLES_APART, Item, Items, Task, examples_of
 from bridgex.evaluation.texts import END_OF_TEXT, is_other_language, is_right_bridge, one_line, read_text
-from bridgex.languages import Language, language
+from bridgex.languages import Language, Pair, language
 from bridgex.records.schema import Miss, Option, Prediction, Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,13 @@ class Side:
         context: what is read: premise, passage, problem.
         query: what is asked about it: hypothesis, question; empty where the context itself asks.
         options: what may be answered, where answers are given.
+        asks_for: what kind of answer is wanted, where items differ in it; a name, not text of the language.
     """
 
     context: str
     query: str = ""
     options: tuple[str, ...] = ()
+    asks_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,16 @@ class ContextItem(Item):
         target: code of the target language.
     """
 
-    sides: Mapping[str, Side] = field(default_factory=dict)
+    sides: dict[str, Side] = field(default_factory=dict)
     target: str = ""
 
     def texts(self) -> tuple[str, ...]:
         """All texts of all sides."""
         return tuple(text for side in self.sides.values() for text in (side.context, side.query, *side.options) if text)
+
+    def contexts(self) -> frozenset[str]:
+        """The context in every language, in compared form."""
+        return frozenset(normalise_word(side.context) for side in self.sides.values())
 
     def texts_in(self, bridge: str | None) -> tuple[str, ...] | None:
         """The context in that language."""
@@ -121,7 +133,7 @@ class ContextTask(Task):
     @field_validator("translation")
     @classmethod
     def _translation_fits(cls, translation: str) -> str:
-        return checked_template(translation, "source", "target", "text")
+        return checked_text_template(translation, "source", "target", "text")
 
     @abstractmethod
     def read(self, settings: Settings, codes: Sequence[str], split: str) -> ParallelRows[Any]:
@@ -162,56 +174,71 @@ class ContextTask(Task):
         pair, data_set = settings.pair.pair, self.data_set(settings)
         codes = (pair.source, pair.target)
         own = self.read(settings, codes, "test")
+        if settings.bridge.arguments.get("translate") == "both":
+            self.check_wording(bridges)
         there = [code for code in bridges if task_rows.has_language(settings, data_set, code)]
-        others = {code: self._sides(self.read(settings, (*codes, code), "test"), code) for code in there}
+        others = {code: self.read(settings, (*codes, code), "test") for code in there}
+        sides = {code: self._sides(rows, code) for code, rows in others.items()}
         items = [
+            replace(item, sides=item.sides | {code: some[item.id] for code, some in sides.items() if item.id in some})
+            for item in self._items_of(own, pair)
+        ]
+        fingerprints = [own.fingerprint, *(rows.fingerprint for rows in others.values())]
+        notes = [*own.notes]
+        if self.shots:
+            examples = None if self.shots_split is None else self.read(settings, codes, self.shots_split)
+            fingerprints += [] if examples is None else [examples.fingerprint]
+            items, told = self._with_examples(settings, items, examples)
+            notes += told
+        return Items(
+            items=tuple(items),
+            fingerprint=joint_fingerprint(fingerprints),
+            notes=tuple(notes),
+            gold_bridges=frozenset(code for code in there if all(code in item.sides for item in items)),
+        )
+
+    def check_wording(self, codes: Sequence[str]) -> None:
+        """Whether what is asked can be worded in each of these languages.
+
+        Raises:
+            UserError: it cannot.
+        """
+        return
+
+    def _items_of(self, rows: ParallelRows[Any], pair: Pair) -> list[ContextItem]:
+        by_side = zip(rows.rows[pair.source], rows.rows[pair.target], strict=True)
+        return [
             ContextItem(
                 id=name,
                 text=self.side(source).context,
                 gold=self.gold(target),
                 group=group,
-                sides={code: self.side(row) for code, row in zip(codes, (source, target), strict=True)}
-                | {code: sides[name] for code, sides in others.items() if name in sides},
+                sides={pair.source: self.side(source), pair.target: self.side(target)},
                 target=pair.target,
             )
-            for name, group, source, target in zip(
-                own.ids, own.groups, *(own.rows[code] for code in codes), strict=True
-            )
+            for name, group, (source, target) in zip(rows.ids, rows.groups, by_side, strict=True)
         ]
-        items, notes = self._with_examples(settings, items)
-        return Items(
-            items=tuple(items),
-            fingerprint=own.fingerprint,
-            notes=(*own.notes, *notes),
-            gold_bridges=frozenset(code for code in there if all(code in item.sides for item in items)),
-        )
 
     def _sides(self, rows: ParallelRows[Any], code: str) -> dict[str, Side]:
         return {name: self.side(row) for name, row in zip(rows.ids, rows.rows[code], strict=True)}
 
-    def _with_examples(self, settings: Settings, items: list[ContextItem]) -> tuple[list[ContextItem], list[str]]:
-        """Items with examples in front, in source and target language, none of them or of their groups evaluated."""
-        if not self.shots:
-            return items, []
+    def _with_examples(
+        self, settings: Settings, items: list[ContextItem], rows: ParallelRows[Any] | None
+    ) -> tuple[list[ContextItem], list[str]]:
+        """Items with examples in front, in source and target language, none of them or of their groups evaluated.
+
+        Args:
+            settings: of the run.
+            items: what is evaluated.
+            rows: the part that is meant for examples; None: there is none, and they come from `items`.
+        """
         pair = settings.pair.pair
         pool = items
-        if self.shots_split is not None:
-            rows = self.read(settings, (pair.source, pair.target), self.shots_split)
-            pool = [
-                ContextItem(
-                    id=name,
-                    text=self.side(source).context,
-                    gold=self.gold(target),
-                    group=f"{self.shots_split} {group}",
-                    sides={pair.source: self.side(source), pair.target: self.side(target)},
-                    target=pair.target,
-                )
-                for name, group, source, target in zip(
-                    rows.ids, rows.groups, rows.rows[pair.source], rows.rows[pair.target], strict=True
-                )
-            ]
-            evaluated = {side.context for item in items for side in item.sides.values()}
-            pool = [item for item in pool if not evaluated & {side.context for side in item.sides.values()}]
+        if rows is not None:
+            evaluated = {text for item in items for text in item.contexts()}
+            pool = self._items_of(rows, pair)
+            known = {item.group for item in pool if not evaluated.isdisjoint(item.contexts())}
+            pool = [item for item in pool if item.group not in known]
         chosen = examples_of(pool, self.shots, settings.seed, f"task={self.name}")
         source, target = language(pair.source), language(pair.target)
         text = "".join(
@@ -219,13 +246,16 @@ class ContextTask(Task):
             for item in chosen
             if isinstance(item, ContextItem)
         )
+        shown = ", ".join(item.id for item in chosen)
+        if rows is not None:
+            note = f"{self.shots} examples from the {self.shots_split} part: {shown}"
+            return [replace(item, examples=text) for item in items], [note]
         barred = {item.group for item in chosen}
         kept = [replace(item, examples=text) for item in items if item.group not in barred]
-        where = f"the {self.shots_split} part" if self.shots_split is not None else "the test part itself"
-        notes = [f"{self.shots} examples from {where}: {', '.join(item.id for item in chosen)}"]
-        if len(kept) < len(items):
-            notes.append(f"{len(items) - len(kept)} items are not evaluated, since they or their groups are examples")
-        return kept, notes
+        if not kept:
+            raise UserError(none_left(self.name, self.shots, len(items)))
+        told = f"{len(items) - len(kept)} items, which are these or share their context, are not evaluated"
+        return kept, [f"{self.shots} examples from the test part itself: {shown}; {told}"]
 
     def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
         """The context as it stands, translated by the same model, or as the data have it in the bridge language."""
@@ -294,18 +324,58 @@ class ContextTask(Task):
         self, text: str, source: Language, target: Language, said: _Translator
     ) -> Generator[Request, Reply, str | None]:
         """A text translated by the model; None: it gave none."""
-        if not text:
-            return ""
-        pieces = [text] if self.sentence_end is None else [piece for piece in text.split(self.sentence_end) if piece]
-        found = []
-        for piece in pieces:
+        # Odd pieces are what stands between sentences.
+        pieces = [text] if self.sentence_end is None else re.split(rf"((?:{re.escape(self.sentence_end)}\s*)+)", text)
+        found: list[str | None] = []
+        for number, piece in enumerate(pieces):
+            if number % 2 or not piece.strip():
+                found.append(piece)
+                continue
             question = translation_question(self.translation, piece, source, target, self.max_tokens)
             completion: Completion = yield from ask(question)
             said.steps.append(completion.step("bridge"))
             said.is_truncated |= completion.is_truncated
             found.append(read_text(completion))
         whole = [piece for piece in found if piece is not None]
-        return (self.sentence_end or " ").join(whole) if len(whole) == len(found) else None
+        return one_line("".join(whole)) if len(whole) == len(found) else None
+
+
+def checked_text_template(template: str, *names: str) -> str:
+    """As `checked_template`; the last name, whose place in the prompt is kept, must stand in it once.
+
+    Raises:
+        ValueError: it names something else, or the last one not once.
+    """
+    checked_template(template, *names)
+    if template.count(f"{{{names[-1]}}}") > 1:
+        raise ValueError(f"must name {{{names[-1]}}} once")
+    return template
+
+
+def worded(words: Mapping[str, T], wording: str, target: Language, task: str) -> T:
+    """What a task has by language, in English or, with `wording=target`, in the language of the query.
+
+    Raises:
+        UserError: there is nothing in that language.
+    """
+    code = target.code if wording == "target" else "en"
+    if code not in words:
+        raise UserError(
+            f"task.wording=target: task={task} has no wording in {target.english} ({code}), only in "
+            f"{', '.join(sorted(words))}. Use task.wording=english, or give task.words.{code}"
+        )
+    return words[code]
+
+
+def joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    """One fingerprint of several; of one, itself."""
+    first, *others = fingerprints
+    return hashlib.sha256(" ".join(fingerprints).encode()).hexdigest() if others else first
+
+
+def none_left(task: str, shots: int, count: int) -> str:
+    """The line for examples that leave no item to evaluate."""
+    return f"task={task}: task.shots={shots} of {count} items leaves none to evaluate. Lower task.shots"
 
 
 def _as_it_stands(item: ContextItem, source: Language, target: Language) -> Asked:

@@ -23,6 +23,7 @@ class Inference(ChoiceTask):
 
     chance: ClassVar[float | None] = 1 / 3
     shots_split: ClassVar[str | None] = "validation"
+    option_names: ClassVar[tuple[str, ...]] = ("letter", "label")
 
     variant: Literal["xnli", "afrixnli"] = Field("xnli", description="the data set")
 

@@ -11,10 +11,17 @@ from pydantic import Field, field_validator
 from bridgex.config.settings import Settings, checked_template
 from bridgex.data import task_rows
 from bridgex.errors import UserError
+from bridgex.evaluation.answers import normalise_word
 from bridgex.evaluation.dialogue import Dialogue, Question, ask
 from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Items, Task, examples_of
-from bridgex.evaluation.tasks.context import filled, translation_question
+from bridgex.evaluation.tasks.context import (
+    checked_text_template,
+    filled,
+    joint_fingerprint,
+    none_left,
+    translation_question,
+)
 from bridgex.evaluation.texts import (
     END_OF_TEXT,
     chrf,
@@ -56,12 +63,13 @@ class SentenceTranslation(Task):
     @field_validator("prompt")
     @classmethod
     def _prompt_fits(cls, prompt: str) -> str:
-        return checked_template(prompt, "source", "target", "text")
+        return checked_text_template(prompt, "source", "target", "text")
 
     @field_validator("chain")
     @classmethod
     def _chain_fits(cls, chain: str) -> str:
-        return checked_template(chain, "source", "target", "text", "bridge", "bridge_text")
+        checked_template(chain, "source", "target", "text", "bridge", "bridge_text")
+        return checked_text_template(chain, "source", "target", "bridge", "bridge_text", "text")
 
     def problems(self, settings: Settings) -> list[str]:
         """Whether the data set has both languages."""
@@ -74,7 +82,11 @@ class SentenceTranslation(Task):
         codes = (pair.source, pair.target)
         own = task_rows.sentence_rows(settings, codes, dataset=data_set)
         there = [code for code in bridges if task_rows.has_language(settings, data_set, code)]
-        to_bridge = {code: self._texts(settings, data_set, (*codes, code)) for code in there}
+        others = {code: task_rows.sentence_rows(settings, (*codes, code), dataset=data_set) for code in there}
+        to_bridge = {
+            code: dict(zip(rows.ids, (row.text for row in rows.rows[code]), strict=True))
+            for code, rows in others.items()
+        }
         items: list[Item] = [
             Sentence(
                 id=name,
@@ -98,7 +110,7 @@ class SentenceTranslation(Task):
             notes.append(note)
         return Items(
             items=tuple(items),
-            fingerprint=own.fingerprint,
+            fingerprint=joint_fingerprint([own.fingerprint, *(rows.fingerprint for rows in others.values())]),
             notes=tuple(notes),
             gold_bridges=frozenset(code for code in there if all(code in item.bridge_gold for item in items)),
         )
@@ -158,14 +170,18 @@ class SentenceTranslation(Task):
             self.prompt.format(source=source.name, target=target.name, text=item.text) + f'"{one_line(item.gold[0])}"\n'
             for item in chosen
         ]
-        names = {item.id for item in chosen}
-        kept = [replace(item, examples="".join(lines)) for item in items if item.id not in names]
+        # A sentence may stand in the data twice.
+        shown = [{normalise_word(item.text) for item in chosen}, {normalise_word(item.gold[0]) for item in chosen}]
+        kept = [
+            replace(item, examples="".join(lines))
+            for item in items
+            if normalise_word(item.text) not in shown[0] and normalise_word(item.gold[0]) not in shown[1]
+        ]
+        if not kept:
+            raise UserError(none_left(self.name, self.shots, len(items)))
         told = ", ".join(item.id for item in chosen)
-        return kept, f"{self.shots} examples from the test part, which are not evaluated: {told}"
-
-    def _texts(self, settings: Settings, data_set: Literal["ntrex", "flores"], codes: Sequence[str]) -> dict[str, str]:
-        rows = task_rows.sentence_rows(settings, codes, dataset=data_set)
-        return {name: row.text for name, row in zip(rows.ids, rows.rows[codes[-1]], strict=True)}
+        left_out = f"{len(items) - len(kept)} items, which are these or say the same, are not evaluated"
+        return kept, f"{self.shots} examples from the test part itself: {told}; {left_out}"
 
     def _data_set(self, settings: Settings) -> Literal["ntrex", "flores"]:
         is_toy = language(settings.pair.source).is_toy

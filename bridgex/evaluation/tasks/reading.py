@@ -17,6 +17,7 @@ class Reading(ChoiceTask):
     """Belebele and its like: four options; examples come from other passages of the same part, which has no other."""
 
     chance: ClassVar[float | None] = 1 / 4
+    num_options: ClassVar[int] = 4
 
     def data_set(self, settings: Settings) -> str:
         """Belebele."""
