@@ -14,6 +14,8 @@ from lightning.pytorch import seed_everything
 from bridgex.config.settings import ModelSettings, Settings, TrainSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
+from bridgex.evaluation.dialogue import Request
+from bridgex.evaluation.engine import HFEngine
 from bridgex.evaluation.engines import make_engine
 from bridgex.evaluation.preview import preview
 from bridgex.evaluation.remembered import RememberingEngine
@@ -28,6 +30,7 @@ from bridgex.lit.callbacks import RecordPredictions
 from bridgex.lit.data import SampleData
 from bridgex.lit.metrics import with_route_metrics
 from bridgex.lit.modules import ICLModule, Sample
+from bridgex.lit.parity import compare_engines
 from bridgex.lit.toy_training import train_toy_world
 from bridgex.lit.trainer import make_trainer
 from bridgex.records.files import write_json
@@ -152,6 +155,8 @@ def _load(settings: Settings, run: RunFolder, items: Items) -> LoadedModel:
     cache = _cache(settings)
     for note in items.notes:
         run.note(note)
+    if items.origins:
+        run.detail(f"items from {'; '.join(f'{code}: {origin}' for code, origin in items.origins.items())}")
     where = model_folder(settings.model, cache, settings.seed)
     fingerprint = model_fingerprint(settings.model, where, cache)
     run.identify({"model": fingerprint, "data": items.fingerprint})
@@ -233,6 +238,7 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
     if missing:
         source, target = language(settings.pair.source), language(settings.pair.target)
         module = ICLModule(stage.loaded, stage.engine, stage.task, source, target)
+        _compare_engines(stage, [next(module.dialogue(sample)) for sample in missing[: settings.engine.parity]])
         data = SampleData(missing, module.cost, settings.engine.batch_tokens, settings.trainer.devices)
         trainer = make_trainer(settings, [RecordPredictions(run.folder)], settings.trainer.devices)
         run.set(device=str(trainer.strategy.root_device))
@@ -243,6 +249,17 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
             old, new = stage.engine.num_remembered, stage.engine.num_asked
             run.detail(f"{old} answers were known from the cache, {new} were asked for")
     return merge_predictions(run.folder, order)
+
+
+def _compare_engines(stage: Stage, requests: Sequence[Request]) -> None:
+    """Says how far another engine than transformers agrees with it, before the run rests on it."""
+    settings = stage.settings
+    if settings.engine.name == "hf" or not requests:
+        return
+    hf = HFEngine(stage.loaded, settings.engine.boundary, settings.engine.batch_tokens)
+    found = compare_engines(stage.loaded, stage.engine, hf, requests, lambda more: make_trainer(settings, more))
+    print(found.note())
+    stage.run.note(found.note())
 
 
 def _ablation_sets(stage: Stage, strategy: Strategy, evidence: Evidence, chosen: str | None) -> AblationSets | None:

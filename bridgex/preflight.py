@@ -10,6 +10,7 @@ from typing import Any
 from bridgex.config import settings
 from bridgex.data import probe_text, sentences
 from bridgex.errors import UserError
+from bridgex.evaluation import vllm_check
 from bridgex.evaluation.tasks.base import Task
 from bridgex.extract import hub
 from bridgex.languages import Pair, language
@@ -42,6 +43,7 @@ def agree(config: Mapping[str, Any]) -> None:
         problems += sentences.problems(found, [pair.source, pair.target, *strategy.candidates_of(pair)])
     problems += _loading_problems(found.model)
     problems += hub.problems(found.model)
+    problems += vllm_check.problems(found)
     if problems:
         raise UserError(*problems)
 

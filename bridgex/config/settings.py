@@ -228,7 +228,11 @@ class TrainSettings(Node):
 
 # What may change between two runs of which the second goes on with the first: none of it changes a number.
 _NOT_HASHED = ("hydra", "cache", "callbacks", "logger", "trainer", "sweep")
-_NOT_HASHED_KEYS = (("engine", "batch_tokens"), ("probe", "batch_tokens"), ("model", "device_map"))
+_NOT_HASHED_KEYS = (
+    *(("engine", key) for key in ("batch_tokens", "parity", "memory_share", "num_gpus")),
+    ("probe", "batch_tokens"),
+    ("model", "device_map"),
+)
 
 
 def hashed_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,8 +64,9 @@ def read_word(completion: Completion) -> str | None:
     >>> read_word(Completion("", '"chien"→English:', 4, 0.0, False))
     'chien'
     """
-    quoted = _QUOTED.match(completion.text)
-    text = quoted.group(1) if quoted else completion.text.partition("\n")[0]
+    said = completion.text.lstrip()  # chat models may begin with a new line
+    quoted = _QUOTED.match(said)
+    text = quoted.group(1) if quoted else said.partition("\n")[0]
     return text.strip() if normalise_word(text) else None
 
 

@@ -1,17 +1,18 @@
-"""Runs the model: greedy continuation of many prompts at once."""
+"""Runs the model: greedy continuation of prompts, and how likely options are after them."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from bridgex.evaluation.dialogue import Completion, Question
+from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request, ScoredOption, Scores
+from bridgex.evaluation.generation import Generator, Task
+from bridgex.evaluation.prompts import Boundary, PromptReader
+from bridgex.evaluation.scoring import Scorer, num_row_tokens
 from bridgex.extract.loading import LoadedModel
 
 
@@ -29,64 +30,85 @@ class Continuation:
 
 
 class HFEngine:
-    """Answers questions with a transformers model, on whatever device it lies.
+    """Answers requests with a transformers model, on whatever device it lies.
 
     Args:
         loaded: model and encoder.
+        boundary: where an option begins: see `prompts.PromptReader`.
+        batch_tokens: tokens in one pass at most, padding included; None: by device. Where memory does not suffice,
+            fewer.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, boundary: Boundary = "merged", batch_tokens: int | None = None) -> None:
         self._loaded = loaded
+        self._reader = PromptReader(loaded, boundary)
+        self._scorer = Scorer(loaded.model, batch_tokens)
+        self._generator = Generator(loaded, self._pad_id(), batch_tokens)
 
-    def cost(self, question: Question) -> int:
-        """Tokens of the prompt and of the longest answer."""
-        return len(self._loaded.encoder.encode(question.prompt)) + question.max_tokens
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of results must know: which faster ways this model does not allow, as far as tried."""
+        return [*self._scorer.notes, *self._generator.notes]
 
-    @torch.inference_mode()
-    def answer(self, questions: Sequence[Question]) -> list[Completion]:
+    def cost(self, request: Request) -> int:
+        """Tokens of the prompt and of the longest answer, or of all options.
+
+        Raises:
+            UserError: the request does not fit into the model's input.
+        """
+        if isinstance(request, Question):
+            return len(self._reader.question(request).ids) + request.max_tokens
+        return num_row_tokens(self._reader.choice(request).options)
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """Continues the questions' prompts and weighs the choices' options; replies in the order asked."""
+        questions = [request for request in requests if isinstance(request, Question)]
+        choices = [request for request in requests if isinstance(request, Choice)]
+        completions, scores = iter(self.complete(questions)), iter(self.score(choices))
+        return [next(completions) if isinstance(request, Question) else next(scores) for request in requests]
+
+    def score(self, choices: Sequence[Choice]) -> list[Scores]:
+        """Weighs every option of every choice.
+
+        Raises:
+            UserError: a choice does not fit into the model's input, or a single one not into memory.
+        """
+        given = [self._reader.choice(choice) for choice in choices]
+        found = self._scorer.logprobs([choice.options for choice in given])
+        return [
+            Scores(
+                given=choice.text,
+                options=tuple(
+                    ScoredOption(logprob, len(option.ids) - option.start, option.is_merged)
+                    for option, logprob in zip(choice.options, logprobs, strict=True)
+                ),
+                num_cut=choice.num_cut,
+            )
+            for choice, logprobs in zip(given, found, strict=True)
+        ]
+
+    def complete(self, questions: Sequence[Question]) -> list[Completion]:
         """Continues every prompt greedily until its stop pattern, an end token, or `max_tokens`.
 
-        Left padding with an attention mask: a batch answers as its prompts do one by one.
+        Raises:
+            UserError: a question does not fit into the model's input, or a single one not into memory.
         """
-        if not questions:
-            return []
-        encoder, model = self._loaded.encoder, self._loaded.model
-        prompts = [encoder.encode(question.prompt) for question in questions]
-        width = max(map(len, prompts))
-        pad = self._pad_id()
-        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
-        mask = torch.tensor(
-            [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
-        )
-        stop = _Stop([question.stop for question in questions], [q.max_tokens for q in questions], width, self._loaded)
-        greedy = _GreedyLogprobs()
-        model.generate(  # type: ignore[operator]
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max(question.max_tokens for question in questions),
-            do_sample=False,
-            num_beams=1,
-            # Chat models ship sampling settings, which greedy decoding would warn of.
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            repetition_penalty=1.0,
-            eos_token_id=None,
-            pad_token_id=pad,
-            logits_processor=LogitsProcessorList([greedy]),
-            stopping_criteria=StoppingCriteriaList([stop]),
-        )
-        logprobs = [tuple(row[:length]) for row, length in zip(greedy.rows(), stop.lengths, strict=True)]
+        given = [self._reader.question(question) for question in questions]
+        tasks = [
+            Task(prompt.ids, question.max_tokens, question.stop)
+            for prompt, question in zip(given, questions, strict=True)
+        ]
         return [
             Completion(
-                given=encoder.text(question.prompt),
-                text=stop.texts[row],
-                num_tokens=stop.lengths[row],
-                logprob=sum(logprobs[row]),
-                is_truncated=not stop.is_complete[row],
-                logprobs=logprobs[row],
+                given=prompt.text,
+                text=self._loaded.encoder.decode(said.ids),
+                num_tokens=len(said.ids),
+                logprob=sum(said.logprobs),
+                is_truncated=not said.is_complete,
+                logprobs=tuple(said.logprobs),
+                num_cut=prompt.num_cut,
             )
-            for row, question in enumerate(questions)
+            for prompt, said in zip(given, self._generator.complete(tasks), strict=True)
         ]
 
     def length(self, continuation: Continuation) -> int:
@@ -134,43 +156,3 @@ class HFEngine:
             if isinstance(value, int):
                 return value
         return 0
-
-
-class _Stop(StoppingCriteria):
-    """Ends a row at its stop pattern or an end token, and keeps what it said until then."""
-
-    def __init__(self, patterns: list[re.Pattern[str]], limits: list[int], width: int, loaded: LoadedModel) -> None:
-        self._patterns, self._limits, self._width = patterns, limits, width
-        self._encoder, self._ends = loaded.encoder, frozenset(loaded.end_ids)
-        self.texts = [""] * len(patterns)
-        self.lengths = [0] * len(patterns)
-        self.is_complete = [False] * len(patterns)
-        self._is_over = [False] * len(patterns)
-
-    def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
-        said = input_ids[:, self._width :].tolist()
-        for row, ids in enumerate(said):
-            if self._is_over[row]:
-                continue
-            self.texts[row] = text = self._encoder.decode(ids)
-            self.lengths[row] = len(ids)
-            self.is_complete[row] = ids[-1] in self._ends or self._patterns[row].search(text) is not None
-            self._is_over[row] = self.is_complete[row] or len(ids) >= self._limits[row]
-        return torch.tensor(self._is_over, device=input_ids.device)  # type: ignore[return-value]
-
-
-class _GreedyLogprobs(LogitsProcessor):
-    """Keeps the log-probability of each step's best token, which is the one that greedy decoding takes."""
-
-    def __init__(self) -> None:
-        self._steps: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        wide = scores.float()
-        self._steps.append(wide.amax(dim=-1) - wide.logsumexp(dim=-1))
-        return scores
-
-    def rows(self) -> list[list[float]]:
-        """Of each row's tokens, those after its end included, nats."""
-        found: list[list[float]] = torch.stack(self._steps, dim=1).tolist()
-        return found

@@ -20,7 +20,7 @@ Receiver = Callable[[int, Tensor], None]
 Ids = Sequence[int] | npt.NDArray[np.int32]
 
 # What torch says, beside its own class of error, when an allocation fails: on CUDA and MPS, in cuBLAS, on the CPU.
-_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 
 class ActivationReader(SiteHooks):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +62,17 @@ class Encoder:
         """What the model is given for a prompt: the prompt itself, or a chat that ends where the answer begins."""
         if not self.uses_chat_template:
             return prompt
-        messages = [{"role": "user", "content": prompt}]
-        if self.system_prompt is not None:
-            messages.insert(0, {"role": "system", "content": self.system_prompt})
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        assert isinstance(text, str)
         bos = self.tokenizer.bos_token
+        text = self._chat(prompt)
         return text.removeprefix(bos) if isinstance(bos, str) else text
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, with exactly one BOS where the tokenizer uses one."""
-        ids = [*self.prefix, *self._plain(self.text(prompt))]
+        """Token ids of a prompt, with exactly one BOS where the tokenizer or its chat template uses one."""
+        return self.encode_given(self.text(prompt))
+
+    def encode_given(self, text: str) -> list[int]:
+        """Token ids of what the model is given, the chat template applied, with the BOS in front."""
+        ids = [*self.prefix, *self._plain(text)]
         bos = self.tokenizer.bos_token_id
         if bos in self.prefix:
             assert ids[0] == bos, "the BOS stands first"
@@ -89,12 +88,41 @@ class Encoder:
     def notes(self) -> list[str]:
         """What a reader of results must know of the way in which prompts are given."""
         bos = self.tokenizer.bos_token_id
-        return [
+        found = [
             "prompts go through the model's chat template"
             if self.uses_chat_template
             else "prompts are given as they are",
             "one BOS in front" if bos is not None and bos in self.prefix else "no BOS: the tokenizer puts none",
         ]
+        if self.uses_chat_template and self.system_prompt is not None and not self.takes_system_prompt:
+            found.append("model.system_prompt stands before the prompt: the chat template takes no system message")
+        return found
+
+    @cached_property
+    def takes_system_prompt(self) -> bool:
+        """Whether the chat template shows a system message; some refuse it, some leave it out."""
+        mark = "system-message"
+        try:
+            return mark in self._render([{"role": "system", "content": mark}, {"role": "user", "content": "prompt"}])
+        except Exception:  # templates are programs of their own, which raise what they like
+            return False
+
+    def _chat(self, prompt: str) -> str:
+        """One user's message and the beginning of the answer, with whatever BOS the template puts."""
+        if self.system_prompt is None:
+            messages = [{"role": "user", "content": prompt}]
+        elif self.takes_system_prompt:
+            messages = [{"role": "system", "content": self.system_prompt}, {"role": "user", "content": prompt}]
+        else:
+            messages = [{"role": "user", "content": f"{self.system_prompt}\n\n{prompt}"}]
+        return self._render(messages)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        assert isinstance(text, str)
+        return text
 
     def _plain(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
@@ -156,12 +184,31 @@ def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
     has_template = bool(tokenizer.chat_template)
     if settings.chat_template == "on" and not has_template:
         raise UserError(f"model.chat_template=on: the tokenizer in {folder} has no chat template. Use auto or off")
-    return Encoder(
+    encoder = Encoder(
         tokenizer=tokenizer,
         prefix=_prefix(tokenizer),
         uses_chat_template=has_template and settings.chat_template != "off",
         system_prompt=settings.system_prompt,
     )
+    return _with_chat_bos(encoder, folder) if encoder.uses_chat_template else encoder
+
+
+def _with_chat_bos(encoder: Encoder, folder: Path) -> Encoder:
+    """The encoder with the BOS that only its chat template puts, if so.
+
+    Raises:
+        UserError: the template fails on an ordinary message.
+    """
+    try:
+        text = encoder._chat("prompt")
+    except Exception as error:  # templates are programs of their own, which raise what they like
+        raise UserError(
+            f"{folder}: the tokenizer's chat template fails ({_first_line(error)}). Use model.chat_template=off"
+        ) from error
+    bos, bos_id = encoder.tokenizer.bos_token, encoder.tokenizer.bos_token_id
+    if isinstance(bos, str) and text.startswith(bos) and bos_id not in encoder.prefix:
+        return replace(encoder, prefix=(bos_id, *encoder.prefix))
+    return encoder
 
 
 def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:

@@ -112,7 +112,11 @@ def test_long_work_is_kept_part_by_part(tmp_path: Path, loaded: LoadedModel, mon
     engine, counting = engines(loaded, tmp_path)
     clock = iter(range(0, 10**6, 15))  # every part takes 15 seconds: long enough not to grow
     monkeypatch.setattr(remembered.time, "monotonic", lambda: float(next(clock)))
-    words = [first + second for first in "ka de lo bu fe gi mi ne pu ra so".split() for second in "da ke li".split()]
+    words = [
+        first + second
+        for first in ["ka", "de", "lo", "bu", "fe", "gi", "mi", "ne", "pu", "ra", "so"]
+        for second in ["da", "ke", "li"]
+    ]
     questions: list[Request] = [
         Question("answer", f'qaa:"{word}"→{code}:', 400, END) for word in words for code in ("qaf", "qad", "qai", "qac")
     ]

@@ -58,6 +58,7 @@ class Items:
         items: in the data's order.
         fingerprint: SHA-256 of the files read.
         notes: what a reader of the results must know of the data.
+        origins: by language, where its texts come from: data set, commit, config.
         gold_bridges: languages in which the data have every item, so that it can be asked through their own text.
     """
 
@@ -65,6 +66,7 @@ class Items:
     fingerprint: str
     notes: tuple[str, ...] = ()
     gold_bridges: frozenset[str] = frozenset()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 EXAMPLES_APART = "\n\n"

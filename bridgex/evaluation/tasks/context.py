@@ -194,6 +194,7 @@ class ContextTask(Task):
             items=tuple(items),
             fingerprint=joint_fingerprint(fingerprints),
             notes=tuple(notes),
+            origins={**own.origins, **{code: rows.origins[code] for code, rows in others.items()}},
             gold_bridges=frozenset(code for code in there if all(code in item.sides for item in items)),
         )
 

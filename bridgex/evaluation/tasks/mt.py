@@ -112,6 +112,7 @@ class SentenceTranslation(Task):
             items=tuple(items),
             fingerprint=joint_fingerprint([own.fingerprint, *(rows.fingerprint for rows in others.values())]),
             notes=tuple(notes),
+            origins={**own.origins, **{code: rows.origins[code] for code, rows in others.items()}},
             gold_bridges=frozenset(code for code in there if all(code in item.bridge_gold for item in items)),
         )
 
