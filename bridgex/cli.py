@@ -136,15 +136,16 @@ def _data(arguments: Namespace) -> None:
 
 
 def _fetch(names: list[str], codes: list[str], root: Path) -> None:
-    from bridgex.data import doctor, fetching
+    from bridgex.data import doctor
+    from bridgex.data.fetch import command
     from bridgex.report import data_table
 
-    found = [fetching.checked(name, codes) for name in dict.fromkeys(names)]
+    found = [command.checked(name, codes) for name in dict.fromkeys(names)]
     problems: list[str] = []
     for data, _ in found:
         try:
             with data_table.fetch_bar() as bar:
-                fetched = fetching.fetch(data.name, codes, root, bar)
+                fetched = command.fetch(data.name, codes, root, bar)
         except UserError as error:
             problems += error.problems
             continue

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bridgex.data import copa
 from bridgex.data.catalogue import CATALOGUE, DataSet, Split
+from bridgex.data.fetch.plain_sets import ENDS
 from bridgex.data.layout import Layout
-from bridgex.data.plain_sets import ENDS
 from bridgex.data.raw_rows import RawRows, rows_of_folder
 from bridgex.data.sources import read_word_pairs
 from bridgex.data.task_rows import judge

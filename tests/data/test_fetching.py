@@ -16,10 +16,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from bridgex.data import doctor, downloads, task_rows
+from bridgex.data import doctor, task_rows
 from bridgex.data.catalogue import data_set
-from bridgex.data.downloads import Download, client, download
-from bridgex.data.fetching import Fetched, fetch
+from bridgex.data.fetch import downloads
+from bridgex.data.fetch.command import Fetched, fetch
+from bridgex.data.fetch.downloads import Download, client, download
 from bridgex.data.layout import Layout
 from bridgex.data.sources import read_word_pairs
 from bridgex.errors import UserError

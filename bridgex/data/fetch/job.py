@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bridgex.data.catalogue import DataSet
-from bridgex.data.downloads import Download, client, download
+from bridgex.data.fetch.downloads import Download, client, download
 from bridgex.data.layout import Layout
 from bridgex.records.files import write_bytes, writing
 

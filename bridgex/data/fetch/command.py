@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridgex.data.catalogue import CATALOGUE, DataSet
-from bridgex.data.fetch_job import OURS, Fetched, Job, Watcher
-from bridgex.data.hub_sets import fetch_from_hub
-from bridgex.data.plain_sets import fetch_freedict, fetch_muse, fetch_ntrex
+from bridgex.data.fetch.hub_sets import fetch_from_hub
+from bridgex.data.fetch.job import OURS, Fetched, Job, Watcher
+from bridgex.data.fetch.plain_sets import fetch_freedict, fetch_muse, fetch_ntrex
 from bridgex.errors import UserError
 from bridgex.languages import all_languages, language, near_matches
 from bridgex.records.files import place_problem

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bridgex.data.downloads import Download
-from bridgex.data.fetch_job import (
+from bridgex.data.fetch.downloads import Download
+from bridgex.data.fetch.job import (
     HIDDEN,
     Fetched,
     Job,

@@ -11,8 +11,8 @@ from typing import Any
 
 from bridgex.data import copa
 from bridgex.data.catalogue import HubSource
-from bridgex.data.downloads import Download, client, download
-from bridgex.data.fetch_job import HIDDEN, Fetched, Job, download_all, write_readme, write_whole
+from bridgex.data.fetch.downloads import Download, client, download
+from bridgex.data.fetch.job import HIDDEN, Fetched, Job, download_all, write_readme, write_whole
 from bridgex.data.layout import SUFFIXES, configs_of
 from bridgex.data.raw_rows import read_file, refusals
 from bridgex.data.row_types import INFERENCE_LABELS
