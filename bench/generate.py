@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.harness import compared, interleaved, is_there, make_instances, make_loaded, make_peer, make_text, parse
 from bridgex.evaluation.dialogue import Question
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.engines.hf import HFEngine
 
 FIELDS = """\
 Fields of the JSON line:

@@ -9,7 +9,7 @@ import numpy as np
 from bench.harness import compared, interleaved, make_instances, make_loaded, make_peer, make_text, parse
 from bench.harness import is_there as harness_is_there
 from bridgex.evaluation.dialogue import Choice, Scores
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.engines.hf import HFEngine
 
 FIELDS = """\
 Fields of the JSON line:

@@ -14,7 +14,7 @@ from bridgex.config.settings import Settings
 from bridgex.data import parallel, probe_text, sentences, sources, typology
 from bridgex.errors import UserError
 from bridgex.evaluation.answers import normalise_word
-from bridgex.evaluation.remembered import Engine
+from bridgex.evaluation.engines.remembered import Engine
 from bridgex.evaluation.routes import DIRECT, Route, bridge_of
 from bridgex.evaluation.scores import item_scores
 from bridgex.evaluation.tasks.base import Item, Items, Task

@@ -15,10 +15,10 @@ from bridgex.config.settings import ModelSettings, Settings, TrainSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.dialogue import Request
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.engines import make_engine
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.make import make_engine
+from bridgex.evaluation.engines.remembered import RememberingEngine
 from bridgex.evaluation.preview import preview
-from bridgex.evaluation.remembered import RememberingEngine
 from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.scores import summarise
 from bridgex.evaluation.tasks.base import Items, Task

@@ -10,7 +10,7 @@ from typing import Any
 from bridgex.config import settings
 from bridgex.data import probe_text, sentences
 from bridgex.errors import UserError
-from bridgex.evaluation import vllm_check
+from bridgex.evaluation.engines import vllm_check
 from bridgex.evaluation.tasks.base import Task
 from bridgex.extract import hub
 from bridgex.languages import Pair, language

@@ -17,7 +17,7 @@ import bridgex.gathering as gathering
 from bridgex.config import command, settings
 from bridgex.config.settings import Settings
 from bridgex.errors import UserError
-from bridgex.evaluation.engines import make_engine
+from bridgex.evaluation.engines.make import make_engine
 from bridgex.evaluation.tasks.base import Items, Task
 from bridgex.extract.loading import LoadedModel, load_model, model_fingerprint, model_folder
 from bridgex.gathering import Gatherer

@@ -101,7 +101,7 @@ def test_every_module_keeps_the_rules(repository: Path) -> None:
     [
         ("config.settings", "from bridgex.records.store import RunFolder"),
         ("select.neurons", "from bridgex.extract import loading"),
-        ("evaluation.engine", "def f():\n    import bridgex.select.neurons"),
+        ("evaluation.engines.hf", "def f():\n    import bridgex.select.neurons"),
         ("records.store", "from omegaconf import OmegaConf"),
         ("data.sources", "import transformers"),
         ("stats.hsic", "import pandas"),

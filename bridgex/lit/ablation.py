@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import LightningModule
 
-from bridgex.evaluation.engine import Continuation, HFEngine
+from bridgex.evaluation.engines.hf import Continuation, HFEngine
 from bridgex.extract.ablation import MeanAblation
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.sites import Site, find_sites

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bridgex.evaluation.dialogue import Completion, converse, listen
-from bridgex.evaluation.remembered import Engine
+from bridgex.evaluation.engines.remembered import Engine
 from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel

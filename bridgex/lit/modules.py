@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 
 from bridgex.evaluation.dialogue import Dialogue, converse
-from bridgex.evaluation.remembered import Engine
+from bridgex.evaluation.engines.remembered import Engine
 from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.extract.loading import LoadedModel

@@ -8,9 +8,9 @@ from typing import Any
 from lightning.pytorch import LightningModule
 
 from bridgex.evaluation.dialogue import Request
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.remembered import Engine
-from bridgex.evaluation.vllm_engine import Parity, parity
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.remembered import Engine
+from bridgex.evaluation.engines.vllm import Parity, parity
 from bridgex.extract.loading import LoadedModel
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.data import SampleData

@@ -11,7 +11,7 @@ import torch
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import read_word_pairs, toy_world
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.engines.hf import HFEngine
 from bridgex.evaluation.tasks.base import Item
 from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.extract.loading import LoadedModel, load_model

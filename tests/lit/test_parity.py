@@ -11,7 +11,7 @@ import pytest
 import bridgex
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
-from bridgex.evaluation.vllm_engine import Parity
+from bridgex.evaluation.engines.vllm import Parity
 from bridgex.extract.loading import load_model
 from tests.fakes.fake_vllm import make_module
 

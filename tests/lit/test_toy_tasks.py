@@ -14,7 +14,7 @@ import bridgex
 from bench.toy_world import Bench
 from bridgex.data.toy_world import CODES, contact_hub, family_hub, hubs, tier, word_order
 from bridgex.evaluation.dialogue import Reply, Request, converse
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.engines.hf import HFEngine
 from bridgex.evaluation.routes import Route
 from bridgex.evaluation.tasks.base import Item, Task
 from bridgex.evaluation.tasks.context import ContextItem

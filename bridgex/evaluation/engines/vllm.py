@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from bridgex.config.settings import EngineSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request, ScoredOption, Scores
-from bridgex.evaluation.generation import Row, Task
-from bridgex.evaluation.prompts import Boundary, PromptReader
+from bridgex.evaluation.engines.generation import Row, Task
+from bridgex.evaluation.engines.prompts import Boundary, PromptReader
 from bridgex.extract.limits import longest_input
 from bridgex.extract.loading import LoadedModel
 

@@ -6,10 +6,10 @@ from importlib import metadata
 from pathlib import Path
 
 from bridgex.config.settings import EngineSettings
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.prompts import PromptReader
-from bridgex.evaluation.remembered import Engine, RememberingEngine
-from bridgex.evaluation.vllm_engine import start_vllm
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.prompts import PromptReader
+from bridgex.evaluation.engines.remembered import Engine, RememberingEngine
+from bridgex.evaluation.engines.vllm import start_vllm
 from bridgex.extract.limits import longest_input
 from bridgex.extract.loading import LoadedModel
 from bridgex.records.answers import AnswerCache

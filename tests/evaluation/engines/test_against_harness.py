@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bridgex.evaluation.dialogue import Choice
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.prompts import PromptReader
-from tests.evaluation.test_prompts import COLON_SPACE, loaded_with, merging_tokenizer
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.prompts import PromptReader
+from tests.evaluation.engines.test_prompts import COLON_SPACE, loaded_with, merging_tokenizer
 
 if missing := [name for name in ("lm_eval", "accelerate") if importlib.util.find_spec(name) is None]:
     pytest.skip(f"not installed: {' and '.join(missing)} (pip install 'bridgex[lm-eval]')", allow_module_level=True)

@@ -12,13 +12,13 @@ import pytest
 
 from bridgex.config.settings import EngineSettings
 from bridgex.errors import UserError
-from bridgex.evaluation import vllm_check
 from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request, Scores
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.vllm_engine import Parity, VLLMEngine, parity, start_vllm
+from bridgex.evaluation.engines import vllm_check
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.vllm import Parity, VLLMEngine, parity, start_vllm
 from bridgex.extract.loading import LoadedModel
-from tests.evaluation.test_generation import TEMPLATE, chatty, make_questions
-from tests.evaluation.test_scoring import make_choices
+from tests.evaluation.engines.test_generation import TEMPLATE, chatty, make_questions
+from tests.evaluation.engines.test_scoring import make_choices
 from tests.fakes import fake_vllm
 from tests.fakes.tiny_models import make_loaded
 

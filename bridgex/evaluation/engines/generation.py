@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bridgex.evaluation.passes import (
+from bridgex.evaluation.engines.passes import (
     PrefixKeeper,
     Trust,
     free_length,

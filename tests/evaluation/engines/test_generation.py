@@ -15,14 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridgex.errors import UserError
-from bridgex.evaluation import generation
 from bridgex.evaluation.dialogue import Choice, Completion, Question, Scores
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.generation import Stream
+from bridgex.evaluation.engines import generation
+from bridgex.evaluation.engines.generation import Stream
+from bridgex.evaluation.engines.hf import HFEngine
 from bridgex.extract.families import make_tiny_model
 from bridgex.extract.loading import LoadedModel
 from bridgex.extract.random_model import byte_tokenizer
-from tests.evaluation.test_scoring import OUT_OF_MEMORY, SHARED, Small, shapes_of
+from tests.evaluation.engines.test_scoring import OUT_OF_MEMORY, SHARED, Small, shapes_of
 from tests.fakes.tiny_models import make_loaded
 
 FAMILIES = ["llama", "qwen3", "gemma2", "gemma3_text", "mistral", "bloom", "gpt2", "opt", "xglm", "mpt", "mamba"]

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerFast
 from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Choice, Question
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.prompts import OptionIds, PromptReader
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.prompts import OptionIds, PromptReader
 from bridgex.extract.loading import Encoder, LoadedModel, load_encoder
 from tests.fakes.tiny_models import make_loaded
 

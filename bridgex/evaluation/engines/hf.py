@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request, ScoredOption, Scores
-from bridgex.evaluation.generation import Generator, Task
-from bridgex.evaluation.prompts import Boundary, PromptReader
-from bridgex.evaluation.scoring import Scorer, num_row_tokens
+from bridgex.evaluation.engines.generation import Generator, Task
+from bridgex.evaluation.engines.prompts import Boundary, PromptReader
+from bridgex.evaluation.engines.scoring import Scorer, num_row_tokens
 from bridgex.extract.loading import LoadedModel
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
-from bridgex.evaluation import remembered
 from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request
-from bridgex.evaluation.engine import HFEngine
-from bridgex.evaluation.prompts import PromptReader
-from bridgex.evaluation.remembered import RememberingEngine
+from bridgex.evaluation.engines import remembered
+from bridgex.evaluation.engines.hf import HFEngine
+from bridgex.evaluation.engines.prompts import PromptReader
+from bridgex.evaluation.engines.remembered import RememberingEngine
 from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.records.answers import AnswerCache
 

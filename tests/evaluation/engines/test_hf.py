@@ -10,7 +10,7 @@ import torch
 
 from bridgex.config.settings import ModelSettings
 from bridgex.evaluation.dialogue import Question
-from bridgex.evaluation.engine import Continuation, HFEngine
+from bridgex.evaluation.engines.hf import Continuation, HFEngine
 from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.extract.random_model import make_random_model
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bridgex.evaluation.passes import (
+from bridgex.evaluation.engines.passes import (
     PrefixKeeper,
     Trust,
     free_length,
@@ -23,7 +23,7 @@ from bridgex.evaluation.passes import (
     switch_length,
     tolerance_of,
 )
-from bridgex.evaluation.prompts import OptionIds
+from bridgex.evaluation.engines.prompts import OptionIds
 from bridgex.extract.extractor import is_out_of_memory
 from bridgex.extract.limits import TokenBudget
 from bridgex.extract.sites import backbone, input_device

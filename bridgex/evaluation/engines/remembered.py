@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from bridgex.evaluation.dialogue import Completion, Question, Reply, Request, ScoredOption, Scores
-from bridgex.evaluation.prompts import PromptReader
+from bridgex.evaluation.engines.prompts import PromptReader
 from bridgex.records.answers import AnswerCache
 
 # Answers are kept after about so long, if each takes less: that is what a kill loses.

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridgex.errors import UserError
-from bridgex.evaluation import scoring
 from bridgex.evaluation.dialogue import Choice
-from bridgex.evaluation.engine import HFEngine
+from bridgex.evaluation.engines import scoring
+from bridgex.evaluation.engines.hf import HFEngine
 from bridgex.extract.families import make_tiny_model
 from bridgex.extract.loading import LoadedModel
 from tests.fakes.tiny_models import make_loaded
