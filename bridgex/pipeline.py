@@ -60,8 +60,8 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
         return read_metrics(folder)
     task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
     candidates = strategy.candidates_of(settings.pair.pair)
+    items = task.items(settings, candidates)
     with RunFolder.open(folder, config) as run:
-        items = task.items(settings, candidates)
         stage = _stage(settings, run, task, items)
         evidence = _evidence(stage, strategy, candidates)
         ranking = _rank(stage, strategy, evidence)
@@ -97,8 +97,8 @@ def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking
     """
     task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
     candidates = strategy.candidates_of(settings.pair.pair)
+    items = task.items(settings, candidates)
     with RunFolder.open(folder, config) as run:
-        items = task.items(settings, candidates)
         stage = _stage(settings, run, task, items)
         ranking = _rank(stage, strategy, _evidence(stage, strategy, candidates))
         run.set(state="done")
@@ -240,7 +240,9 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
         module = ICLModule(stage.loaded, stage.engine, stage.task, source, target)
         _compare_engines(stage, [next(module.dialogue(sample)) for sample in missing[: settings.engine.parity]])
         data = SampleData(missing, module.cost, settings.engine.batch_tokens, settings.trainer.devices)
-        trainer = make_trainer(settings, [RecordPredictions(run.folder)], settings.trainer.devices)
+        trainer = make_trainer(
+            settings, [RecordPredictions(run.folder)], min(settings.trainer.devices, len(data.batches))
+        )
         run.set(device=str(trainer.strategy.root_device))
         trainer.predict(module, datamodule=data, return_predictions=False)
         for note in stage.engine.notes:

@@ -35,9 +35,10 @@ def agree(config: Mapping[str, Any]) -> None:
     problems += _ablation_problems(task, strategy.name)
     problems += _world_problems(task, found.pair.pair)
     if not mismatch and not any(line.startswith("data.") for line in problems):
-        problems += task.problems(found)
-        if strategy.reads_words:
-            problems += probe_text.problems(found)
+        lacking = task.problems(found)
+        if not lacking and strategy.reads_words:
+            lacking = probe_text.problems(found)
+        problems += lacking
     if not problems and (strategy.reads_profiles or task.ablate is not None):
         pair = found.pair.pair
         problems += sentences.problems(found, [pair.source, pair.target, *strategy.candidates_of(pair)])

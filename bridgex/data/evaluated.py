@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-# Shorter texts stand within others by chance.
-_MIN_LETTERS = 24
+# Shorter texts stand within others by chance. Bytes, since a Chinese character says about as much as three letters.
+_MIN_BYTES = 24
 
 
 class Evaluated:
@@ -19,7 +19,7 @@ class Evaluated:
 
     def __init__(self, texts: Collection[str] = ()) -> None:
         self._whole = frozenset(map(_one_line, texts))
-        long = [text for text in self._whole if len(text) >= _MIN_LETTERS]
+        long = [text for text in self._whole if _is_long(text)]
         self._long = sorted(long, key=len)
         self._joined = "\n".join(long)
 
@@ -30,7 +30,7 @@ class Evaluated:
         line = _one_line(text)
         if line in self._whole:
             return True
-        if len(line) < _MIN_LETTERS:
+        if not _is_long(line):
             return False
         if line in self._joined:
             return True
@@ -40,6 +40,10 @@ class Evaluated:
             if part in line:
                 return True
         return False
+
+
+def _is_long(text: str) -> bool:
+    return len(text.encode()) >= _MIN_BYTES
 
 
 def _one_line(text: str) -> str:

@@ -59,14 +59,17 @@ def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) ->
     Raises:
         UserError: none of them is there, a file is damaged, or one's own is in no encoding that a model reads.
     """
+    evaluated = Evaluated(barred)
     own = settings.data.text.get(code)
     if own is not None:
         path = Path(own).expanduser().resolve()
-        found = _sentences(code, [line.strip() for line in _text_of(path).split("\n")], path.name)
+        lines = [line.strip() for line in _text_of(path).split("\n")]
+        left = [line for line in lines if line not in evaluated]
+        told = [f"data.text.{code}: {len(lines) - len(left)} lines are evaluated and left out"] if left != lines else []
+        found = _sentences(code, left, path.name, told)
         if is_zawgyi(found.texts):
             raise UserError(f"data.text.{code}={own}: is in Zawgyi, not in Unicode. Convert the file")
         return found
-    evaluated = Evaluated(barred)
     root, notes = data_root(settings), list[str]()
     for path, columns in parallel_files(root, code) if root is not None else ():
         origin = f"{path.parent.parent.name}/{path.parent.name}"

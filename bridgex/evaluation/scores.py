@@ -14,7 +14,7 @@ from bridgex.evaluation.tasks.base import Item, Task, majority_score
 from bridgex.evaluation.texts import chrf
 from bridgex.languages import Pair
 from bridgex.records.schema import BridgeStep, Metrics, OracleScore, Paired, Prediction, RouteScore
-from bridgex.stats.paired import cross_fit_oracle, group_interval, paired_difference, wilson_interval
+from bridgex.stats.paired import cross_fit_oracle, paired_difference, share_interval
 
 Floats = npt.NDArray[np.float64]
 # Texts of one route that are compared with the data's: chrF takes milliseconds each.
@@ -58,6 +58,12 @@ def summarise(
     via = {code: scores[f"via {code}"] for code in candidates if f"via {code}" in scores}
     is_complete = len(via) == len(candidates) > 0
     taken = scores[DIRECT] if chose_direct else None if chosen is None or uses_labels else via.get(chosen)
+
+    def against(route: str) -> Paired | None:
+        if chosen is None or route not in scores:
+            return None
+        return _paired(scores[route], via, chosen, groups, uses_labels, seed, _is_by_degree(predictions))
+
     return Metrics(
         task=task.name,
         pair=str(pair),
@@ -65,15 +71,13 @@ def summarise(
         n=len(items),
         metric=task.metric,
         chance=task.chance,
-        majority=None if any(found.score is not None for found in predictions) else majority_score(items),
+        majority=None if _is_by_degree(predictions) else majority_score(items),
         routes={route: route_score(group, items, seed) for route, group in by_route.items()},
         chosen=chosen,
         chosen_by=chosen_by,
         chose_direct=chose_direct,
-        paired=_paired(scores[DIRECT], via, chosen, groups, uses_labels, seed) if chosen is not None else None,
-        against_translated=_paired(scores[TRANSLATED], via, chosen, groups, uses_labels, seed)
-        if chosen is not None and TRANSLATED in scores
-        else None,
+        paired=against(DIRECT),
+        against_translated=against(TRANSLATED),
         oracle=_oracle(scores[DIRECT], via, taken, groups, seed) if is_complete else None,
     )
 
@@ -89,19 +93,15 @@ def route_score(predictions: Sequence[Prediction], items: Sequence[Item], seed: 
     by_id = {item.id: item for item in items}
     worth = np.array([_worth(prediction) for prediction in predictions])
     groups = [by_id[prediction.id].group for prediction in predictions]
-    right = sum(prediction.correct for prediction in predictions)
-    is_by_degree = any(prediction.score is not None for prediction in predictions)
-    is_grouped = len(set(groups)) < len(groups)
+    is_by_degree = _is_by_degree(predictions)
     misses = Counter(prediction.miss for prediction in predictions if prediction.miss is not None)
     return RouteScore(
         score=float(worth.mean()),
-        ci95=group_interval(worth, groups, seed=seed)
-        if is_by_degree or is_grouped
-        else wilson_interval(right, len(predictions)),
+        ci95=share_interval(worth, groups, seed),
         n=len(predictions),
         misses=dict(sorted(misses.items())),
         bridge_step=_bridge_step(predictions, by_id, seed) if _translates(predictions[0].route) else None,
-        exact=right / len(predictions) if is_by_degree else None,
+        exact=float(np.mean([prediction.correct for prediction in predictions])) if is_by_degree else None,
         num_cut=sum(any(step.num_cut for step in prediction.steps) for prediction in predictions),
         num_merged=sum(any(option.is_merged for option in prediction.options) for prediction in predictions),
     )
@@ -109,6 +109,10 @@ def route_score(predictions: Sequence[Prediction], items: Sequence[Item], seed: 
 
 def _translates(route: str) -> bool:
     return route == TRANSLATED or bridge_of(route) is not None
+
+
+def _is_by_degree(predictions: Sequence[Prediction]) -> bool:
+    return any(prediction.score is not None for prediction in predictions)
 
 
 def _worth(prediction: Prediction) -> float:
@@ -146,17 +150,24 @@ def item_scores(items: Sequence[Item], predictions: Sequence[Prediction]) -> dic
 
 
 def _paired(
-    direct: Floats, via: Mapping[str, Floats], chosen: str, groups: Sequence[str], uses_labels: bool, seed: int
+    direct: Floats,
+    via: Mapping[str, Floats],
+    chosen: str,
+    groups: Sequence[str],
+    uses_labels: bool,
+    seed: int,
+    is_by_degree: bool,
 ) -> Paired:
     bridge = via[chosen]
     if uses_labels:
         bridge = np.array(cross_fit_oracle(np.stack(list(via.values())), groups=groups, seed=seed).item_scores)
-    found = paired_difference(direct, bridge, groups, seed=seed)
+    found = paired_difference(direct, bridge, groups, seed=seed, is_by_degree=is_by_degree)
     return Paired(
         difference=found.difference,
         ci95=found.ci95,
         mcnemar_p=found.mcnemar_p,
         randomisation_p=found.randomisation_p,
+        is_grouped=found.num_groups < found.num_items,
         only_bridge=None if found.mcnemar_p is None else int(np.sum(bridge > direct)),
         only_direct=None if found.mcnemar_p is None else int(np.sum(direct > bridge)),
         verdict=f"{found.verdict} (uses labels)" if uses_labels else found.verdict,

@@ -91,13 +91,22 @@ def is_other_language(text: str, language: Language) -> bool:
     return max(ranked, key=ranked.__getitem__) != label and ranked[label] < _MIN_PROBABILITY
 
 
-def is_right_bridge(text: str | None, gold: Sequence[str] | None, bridge: Language) -> bool | None:
-    """Whether a bridge text can be built on: invented languages are compared with the data, real ones identified."""
-    if text is None or is_other_language(text, bridge):
+def is_right_bridge(
+    text: str | None, gold: Sequence[str] | None, bridge: Language, source_text: str = ""
+) -> bool | None:
+    """Whether a bridge text can be built on: invented languages are compared with the data, real ones identified.
+
+    Args:
+        text: what the model wrote; None: nothing.
+        gold: the data's own texts in the bridge language; None: there are none.
+        bridge: the language that it should be in.
+        source_text: what was to be translated: to repeat it is no translation, unless the data do so, too.
+    """
+    if text is None or is_other_language(text, bridge) or not any(map(str.isalpha, text)):
         return False
-    if not bridge.is_toy:
-        return True
-    return None if gold is None else is_same_text(text, gold)
+    if bridge.is_toy:
+        return None if gold is None else is_same_text(text, gold)
+    return not is_same_text(text, [source_text]) or is_same_text(text, gold or [])
 
 
 # Codes that the identifier calls otherwise; the scripts of Chinese have one label.

@@ -13,6 +13,8 @@ from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
 
 # No pickles: weights are read from safetensors only.
+# An adapter's weights may be a pickle all the same, which peft reads.
+_READ = (".safetensors", ".json", ".model", ".txt", ".jinja", ".bin")
 _PATTERNS = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 _IGNORED = ["original/*", "onnx/*", "openvino/*", "*.onnx"]
 _HUB_PATIENCE_S = 10.0
@@ -52,11 +54,7 @@ def fingerprint(folders: Iterable[Path], memory: Path) -> str:
     digest = hashlib.sha256()
     fresh: dict[str, str] = {}
     for folder in folders:
-        for path in sorted(
-            p
-            for p in folder.iterdir()
-            if p.is_file() and p.suffix in (".safetensors", ".json", ".model", ".txt", ".jinja")
-        ):
+        for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in _READ):
             stat = path.stat()
             key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
             if key not in known:

@@ -53,7 +53,12 @@ class ICLModule(LightningModule):
     def predict_step(self, batch: Sequence[Sample], batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """Asks every sample of the batch, all steps of it where it goes through a bridge."""
         predictions: list[Prediction] = converse([self.dialogue(sample) for sample in batch], self.answer)
-        return predictions
+        return [
+            prediction
+            if sample.item.group == sample.item.id
+            else prediction.model_copy(update={"group": sample.item.group})
+            for prediction, sample in zip(predictions, batch, strict=True)
+        ]
 
     def dialogue(self, sample: Sample) -> Dialogue:
         """A fresh dialogue for a sample."""

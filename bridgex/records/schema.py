@@ -44,6 +44,7 @@ class Prediction(Record):
     """One line of predictions.jsonl: one item by one route."""
 
     id: str = Field(description="the item, unique within the run's data")
+    group: str | None = Field(None, description="what items of one premise or passage have in common; null: by itself")
     route: str = Field(description="direct, translated, via <code>, via <code> (gold)")
     steps: list[Step] = Field(description="the questions in the order asked")
     options: list[Option] = Field(default_factory=list, description="scored tasks only")
@@ -101,8 +102,8 @@ class RouteScore(Record):
 
     score: float = Field(description="share of right answers; of sentences, mean chrF")
     ci95: tuple[float, float] = Field(
-        description="95 % interval: Wilson's, where items are right or wrong and independent; else bootstrap, groups "
-        "resampled whole"
+        description="95 % interval: Wilson's, where items are right or wrong and stand by themselves; else bootstrap, "
+        "groups resampled whole, and Wilson's over groups where all of them score the same"
     )
     n: int = Field(description="items")
     misses: dict[str, int] = Field(description="number of items by reason")
@@ -121,10 +122,15 @@ class Paired(Record):
 
     difference: float = Field(description="via - direct")
     ci95: tuple[float, float] = Field(description="95 % bootstrap interval, groups resampled whole")
-    mcnemar_p: float | None = Field(description="two-sided exact McNemar; null: scores that are not 0 or 1")
-    randomisation_p: float | None = Field(
-        None, description="two-sided paired approximate randomisation, groups of items flipped whole"
+    mcnemar_p: float | None = Field(
+        description="two-sided exact McNemar, which takes items for independent; null: scores by degree"
     )
+    randomisation_p: float | None = Field(
+        None,
+        description="two-sided paired approximate randomisation, groups of items flipped whole: the verdict's test "
+        "where items come in groups or are scored by degree",
+    )
+    is_grouped: bool = Field(False, description="whether items come in groups, such as three hypotheses of one premise")
     only_bridge: int | None = Field(None, description="items that only the bridge route has right")
     only_direct: int | None = Field(None, description="items that only the direct route has right")
     verdict: str = Field(description="bridge helps, bridge hurts, no evidence (at .05); marked where labels were used")

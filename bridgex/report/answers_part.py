@@ -14,6 +14,10 @@ from bridgex.report.run_files import RunFiles, described
 from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table
 from bridgex.report.words import comparisons
 
+_TEST = (
+    "two-sided exact McNemar against direct; where items come in groups or are scored by degree, approximate "
+    "randomisation"
+)
 _RIGHT_TEXT = (
     "of words, a listed translation; of sentences, not in another language, with their chrF against the data's own text"
 )
@@ -123,7 +127,7 @@ def _route_table(run: RunFiles, metrics: Metrics) -> Html:
             Column("gain", hint="score less the direct route's"),
             Column("gained", hint="items right here and wrong directly"),
             Column("lost", hint="items wrong here and right directly"),
-            Column("p", hint="two-sided exact McNemar against direct"),
+            Column("p", hint=_TEST),
         ]
     if has_steps:
         columns.append(Column("bridge text right", hint=_RIGHT_TEXT))
@@ -141,7 +145,7 @@ def _route_table(run: RunFiles, metrics: Metrics) -> Html:
             cells.append(_bridge_text(score.bridge_step))
         rows.append(Row(cells, is_strong=_is_chosen(metrics, route)))
     is_corrected = any(found.is_corrected for found in against.values())
-    note = "p is two-sided exact McNemar; ᴴ after Holm's correction over all routes so marked."
+    note = f"p is {_TEST}; ᴴ after Holm's correction over all routes so marked."
     return join(table("routes", columns, rows), tag("p", note, class_="small") if is_corrected else "")
 
 

@@ -22,6 +22,7 @@ from bridgex.records.schema import (
     Summary,
 )
 from bridgex.records.store import read_metrics, read_status
+from bridgex.report.words import test_of
 
 
 def show(folder: Path, page: Path, console: Console | None = None) -> None:
@@ -99,9 +100,8 @@ def _translated_line(metrics: Metrics, found: Paired) -> str:
 
 
 def _tested(found: Paired) -> str:
-    if found.mcnemar_p is not None:
-        return f", exact McNemar p = {found.mcnemar_p:.2g}"
-    return "" if found.randomisation_p is None else f", approximate randomisation p = {found.randomisation_p:.2g}"
+    test = test_of(found)
+    return "" if test is None else f", {test[0]} p = {test[1]:.2g}"
 
 
 def show_preview(preview: Preview, console: Console | None = None) -> None:

@@ -72,13 +72,12 @@ def uses_labels(paired: Paired | None) -> bool:
 
 
 def comparisons(run: RunFiles, metrics: Metrics) -> dict[str, Comparison]:
-    """Every route against direct: the chosen one as recorded, the others after Holm; none for scores beyond 0 and 1."""
+    """Every route against direct: the chosen one as recorded, the others after Holm."""
     paired, planned = metrics.paired, planned_route(metrics)
-    if paired is not None and paired.mcnemar_p is None:
-        return {}
     found = against_direct(run.predictions, planned)
-    if paired is not None and paired.mcnemar_p is not None and planned in found:
-        found[planned] = found[planned]._replace(difference=paired.difference, p=paired.mcnemar_p)
+    test = test_of(paired) if paired is not None else None
+    if paired is not None and test is not None and planned in found:
+        found[planned] = found[planned]._replace(difference=paired.difference, p=test[1])
     return found
 
 
@@ -128,9 +127,9 @@ def _without_bridge(metrics: Metrics, chosen: str, paired: Paired) -> str:
 
 def test_of(paired: Paired) -> tuple[str, float] | None:
     """The test that a verdict rests on, by name, and its p."""
-    if paired.mcnemar_p is not None:
-        return "exact McNemar", paired.mcnemar_p
-    return None if paired.randomisation_p is None else ("approximate randomisation", paired.randomisation_p)
+    if paired.randomisation_p is not None and (paired.is_grouped or paired.mcnemar_p is None):
+        return "approximate randomisation", paired.randomisation_p
+    return None if paired.mcnemar_p is None else ("exact McNemar", paired.mcnemar_p)
 
 
 def tested(paired: Paired) -> str:
@@ -204,7 +203,12 @@ def _others(run: RunFiles, metrics: Metrics) -> list[str]:
         for route, one in comparisons(run, metrics).items()
         if route != planned and one.p < ALPHA
     ]
-    return [f"Other routes that differ from direct (exact McNemar, Holm): {'; '.join(clear)}."] if clear else []
+    return [f"Other routes that differ from direct ({_test_name(metrics)}, Holm): {'; '.join(clear)}."] if clear else []
+
+
+def _test_name(metrics: Metrics) -> str:
+    found = test_of(metrics.paired) if metrics.paired is not None else None
+    return "exact McNemar" if found is None else found[0]
 
 
 def _guessing(metrics: Metrics) -> str:

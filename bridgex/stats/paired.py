@@ -13,6 +13,7 @@ Verdict: TypeAlias = Literal["bridge helps", "bridge hurts", "no evidence"]
 Floats: TypeAlias = NDArray[np.float64]
 
 ALPHA = 0.05
+_NO_WIDTH = 1e-9
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PairedDifference:
         ci95: bootstrap interval, groups resampled whole.
         mcnemar_p: exact McNemar, None unless all scores are 0 or 1.
         randomisation_p: two-sided sign-flip test, groups flipped whole.
-        verdict: at 0.05, by McNemar where it applies, else by randomisation.
+        verdict: at 0.05, by McNemar where items are right or wrong and stand by themselves, else by randomisation.
         num_items: items compared.
         num_groups: groups resampled.
     """
@@ -150,6 +151,70 @@ def group_interval(
     return float(low), float(high)
 
 
+def share_interval(scores: ArrayLike, groups: Sequence[object] | None = None, seed: int = 0) -> Interval:
+    """95 % interval of a mean of scores from 0 to 1.
+
+    Wilson's for items that are right or wrong and stand by themselves, else a bootstrap of whole groups. Where that
+    has no width, because all groups score the same, Wilson's with as many trials as there are groups: what has not
+    varied in a few groups may vary in others.
+
+    Args:
+        scores: `[items]`, 0 to 1.
+        groups: a label for each item; default: each item by itself.
+        seed: of the bootstrap.
+
+    Returns:
+        Lower and upper bound.
+
+    Raises:
+        ValueError: as in `group_interval`.
+    """
+    values = _items(scores)
+    num_groups = int(_group_indices(groups, len(values)).max()) + 1
+    if _is_binary(values) and num_groups == len(values):
+        return wilson_interval(int(values.sum()), len(values))
+    low, high = group_interval(values, groups, seed=seed)
+    if high - low > _NO_WIDTH:
+        return low, high
+    return _wilson(float(values.mean()), num_groups)
+
+
+def difference_interval(
+    differences: ArrayLike, groups: Sequence[object] | None = None, num_replicates: int = 2000, seed: int = 0
+) -> Interval:
+    """95 % interval of a mean difference of scores from 0 to 1, by bootstrap of whole groups.
+
+    Where that has no width, because all groups differ by the same, as far to both sides as Wilson's upper bound for
+    none of as many trials as there are groups.
+
+    Args:
+        differences: `[items]`, -1 to 1.
+        groups: a label for each item; default: each item by itself.
+        num_replicates: bootstrap replicates.
+        seed: of the draws.
+
+    Returns:
+        Lower and upper bound, within [-1, 1].
+
+    Raises:
+        ValueError: as in `group_interval`.
+    """
+    values = _items(differences)
+    low, high = group_interval(values, groups, num_replicates, seed)
+    if high - low > _NO_WIDTH:
+        return low, high
+    slack = _wilson(0.0, int(_group_indices(groups, len(values)).max()) + 1)[1]
+    return max(-1.0, low - slack), min(1.0, high + slack)
+
+
+def _wilson(share: float, num_trials: int) -> Interval:
+    """Wilson's 95 % interval of a share that need not be a whole number of trials."""
+    z2 = float(stats.norm.ppf(0.975)) ** 2
+    centre = (share + z2 / (2 * num_trials)) / (1 + z2 / num_trials)
+    half = np.sqrt(z2 * (share * (1 - share) + z2 / (4 * num_trials)) / num_trials) / (1 + z2 / num_trials)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
 def randomisation_test(
     differences: ArrayLike, groups: Sequence[object] | None = None, num_replicates: int = 9999, seed: int = 0
 ) -> float:
@@ -190,6 +255,7 @@ def paired_difference(
     groups: Sequence[object] | None = None,
     num_replicates: int = 2000,
     seed: int = 0,
+    is_by_degree: bool = False,
 ) -> PairedDifference:
     """Does the bridge help? Difference, interval, tests and verdict on the same items.
 
@@ -199,24 +265,28 @@ def paired_difference(
         groups: a label for each item; default: each item by itself.
         num_replicates: bootstrap replicates of the interval.
         seed: of bootstrap and randomisation.
+        is_by_degree: whether scores are no rights and wrongs, also where all happen to be 0 or 1.
 
     Returns:
-        The comparison; the verdict uses a two-sided test at 0.05.
+        The comparison. The verdict uses a two-sided test at 0.05: exact McNemar of items that stand by themselves, else
+        randomisation with whole groups, since McNemar takes the items of a group for independent ones.
 
     Raises:
         ValueError: on unequal lengths, no items, values that are not finite.
     """
     a, b = _same_items(direct, bridge)
     differences = b - a
-    mcnemar_p = mcnemar(a, b).p if _is_binary(a) and _is_binary(b) else None
+    is_binary = not is_by_degree and _is_binary(a) and _is_binary(b)
+    mcnemar_p = mcnemar(a, b).p if is_binary else None
     randomisation_p = randomisation_test(differences, groups, seed=seed)
     difference = float(differences.mean())
+    is_grouped = groups is not None and len(set(groups)) < len(a)
     return PairedDifference(
         difference=difference,
-        ci95=group_interval(differences, groups, num_replicates, seed),
+        ci95=difference_interval(differences, groups, num_replicates, seed),
         mcnemar_p=mcnemar_p,
         randomisation_p=randomisation_p,
-        verdict=verdict(difference, randomisation_p if mcnemar_p is None else mcnemar_p),
+        verdict=verdict(difference, randomisation_p if mcnemar_p is None or is_grouped else mcnemar_p),
         num_items=len(a),
         num_groups=int(_group_indices(groups, len(a)).max()) + 1,
     )

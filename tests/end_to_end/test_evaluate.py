@@ -221,7 +221,7 @@ def test_a_file_in_the_folders_place_is_named(command: Run) -> None:
 def test_a_disk_that_is_full_halfway_is_named_and_the_run_goes_on_later(
     command: Run, repository: Path, tmp_path: Path, cache: Path
 ) -> None:
-    """A limit on the size of files stands for the full disk: it is met in the middle of predictions.jsonl."""
+    """A limit on the size of files stands for the full disk: it is met in the middle of the answers."""
     folder = tmp_path / "run"
     arguments = ["bridge=oracle", "engine.batch_tokens=200", f"hydra.run.dir={folder}"]
     limited = (
@@ -233,7 +233,7 @@ def test_a_disk_that_is_full_halfway_is_named_and_the_run_goes_on_later(
     assert done.returncode == 1, done.stderr
     found = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(found) == 1
-    assert "predictions.jsonl: cannot be written (File too large)" in found[0]
+    assert "cannot be written (File too large). Free space or give another" in found[0]
     assert "Traceback" not in done.stderr
     assert not (folder / "metrics.json").exists()
     assert read(folder / "status.json")["state"] == "failed"
@@ -285,7 +285,7 @@ def test_the_toy_grid_is_all_weak_pairs_across_families_and_the_hubs() -> None:
 def test_a_dry_run_shows_ids_and_leaves_nothing(command: Run, tmp_path: Path) -> None:
     done = command("task.dry_run=true")
     assert done.stdout.count("the answer begins here") == 3
-    assert "the direct route: 24 questions, 168 prompt tokens, at most 720 answer tokens" in done.stdout
+    assert "direct, via qad: 72 questions, " in done.stdout
     assert not list(tmp_path.rglob("*.json"))
 
 

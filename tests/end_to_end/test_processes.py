@@ -77,3 +77,11 @@ def test_devices_that_are_not_there_are_one_line(command: Run) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: trainer.accelerator=gpu, trainer.devices=")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_more_processes_than_work_is_no_fault(command: Run, tmp_path: Path) -> None:
+    command(
+        "task.limit=1", "bridge=none", "trainer=cpu", "trainer.devices=3", f"cache.dir={tmp_path}/c", "hydra.run.dir=r"
+    )
+    assert len(lines(tmp_path / "r")) == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridgex.config import command, settings
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import ScoredOption, Scores
 from bridgex.evaluation.routes import Route
@@ -117,3 +118,15 @@ def test_words_of_ones_own_are_taken(root: Path) -> None:
     }, "what a wording lacks is English"  # fmt: skip
     assert task.words_in(language("fr"))["entailment"] == "Oui"
     assert items.items
+
+
+def test_a_word_that_no_form_knows_is_refused() -> None:
+    with pytest.raises(UserError) as raised:
+        command.check(
+            "evaluate",
+            ["model=random", "pair=en-my", "task=xnli", "+task.words.my={rihgt: x}", "+task.words.zz={right: y}"],
+            settings.validate,
+        )
+    told = "\n".join(raised.value.problems)
+    assert "words.my.rihgt: no such word. Allowed here: right, entailment, neutral, contradiction" in told
+    assert "words.zz" in told

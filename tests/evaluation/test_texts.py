@@ -199,3 +199,12 @@ def test_chrf_is_the_definition_on_any_text(text: str, gold: str) -> None:
 def test_the_best_reference_counts_and_no_text_is_worth_nothing() -> None:
     assert chrf("Der Hund", ["Die Katze", "Der Hund"]) == pytest.approx(1.0)
     assert chrf(None, ["x"]) == 0.0
+
+
+def test_a_bridge_text_without_letters_or_repeated_is_none() -> None:
+    french = language("fr")
+    assert is_right_bridge(":::::", None, french) is False
+    assert is_right_bridge("12345 ...", None, language("ru")) is False
+    assert is_right_bridge("Hello", None, french, "Hello") is False
+    assert is_right_bridge("Berlin", ["Berlin"], french, "Berlin") is True
+    assert is_right_bridge("Bonjour", ["Salut"], french, "Hello") is True

@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from bridgex.stats.paired import (
     cross_fit_oracle,
+    difference_interval,
     group_interval,
     holm,
     mcnemar,
     paired_difference,
     randomisation_test,
+    share_interval,
     verdict,
     wilson_interval,
 )
@@ -197,3 +199,50 @@ def test_oracle_misuse_is_refused() -> None:
         cross_fit_oracle([[1.0, math.nan]])
     with pytest.raises(ValueError, match="got 3 and 2"):
         cross_fit_oracle([[1, 0]], chosen=[1, 1, 1])
+
+
+def test_items_of_a_group_are_not_independent_evidence() -> None:
+    """Nine items that flip together in three groups are three observations, which no exact test calls significant."""
+    found = paired_difference(np.zeros(9), np.ones(9), [0] * 3 + [1] * 3 + [2] * 3)
+    assert found.mcnemar_p is not None
+    assert found.mcnemar_p < 0.01
+    assert found.randomisation_p == pytest.approx(0.25, abs=0.02)
+    assert found.verdict == "no evidence"
+    assert paired_difference(np.zeros(9), np.ones(9)).verdict == "bridge helps"
+
+
+def test_under_the_null_verdicts_on_groups_are_rarely_wrong() -> None:
+    wrong = naive = 0
+    for seed in range(300):
+        dice = np.random.default_rng(seed)
+        direct = np.repeat(dice.integers(0, 2, 60), 3).astype(float)
+        flips = np.repeat(dice.random(60) < 0.3, 3)
+        found = paired_difference(direct, np.where(flips, 1 - direct, direct), [i // 3 for i in range(180)], 50, seed)
+        wrong += found.verdict != "no evidence"
+        naive += found.mcnemar_p is not None and found.mcnemar_p <= 0.05
+    assert wrong <= 0.08 * 300
+    assert naive >= 0.15 * 300, "which is why exact McNemar does not decide here"
+
+
+def test_scores_by_degree_are_never_tested_as_rights_and_wrongs() -> None:
+    found = paired_difference(np.zeros(6), np.ones(6), is_by_degree=True)
+    assert found.mcnemar_p is None
+    assert found.verdict == "bridge helps"
+
+
+def test_an_interval_has_a_width_where_nothing_varies() -> None:
+    low, high = share_interval([1, 0, 0] * 10, [i // 3 for i in range(30)])
+    assert (low, high) == pytest.approx(_wilson_by_hand(1 / 3, 10))
+    assert share_interval([0.0] * 40, [i // 2 for i in range(40)]) == pytest.approx(_wilson_by_hand(0.0, 20))
+    assert share_interval([0.0] * 40) == wilson_interval(0, 40)
+    assert share_interval([0.25] * 8) == pytest.approx(_wilson_by_hand(0.25, 8))
+    assert difference_interval([0.0] * 20) == pytest.approx((-_wilson_by_hand(0, 20)[1], _wilson_by_hand(0, 20)[1]))
+    assert difference_interval([1.0] * 20)[1] == 1.0
+    varied = [0, 1, 1, 1, 0, 0]
+    assert share_interval(varied, [0, 0, 1, 1, 2, 2]) == group_interval(varied, [0, 0, 1, 1, 2, 2])
+
+
+def _wilson_by_hand(share: float, n: int) -> tuple[float, float]:
+    z = 1.959963984540054
+    centre, half = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))

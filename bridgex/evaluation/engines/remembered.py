@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Completion, Question, Reply, Request, ScoredOption, Scores
 from bridgex.evaluation.engines.prompts import PromptReader
 from bridgex.records.answers import AnswerCache
@@ -70,6 +72,8 @@ class RememberingEngine:
             asked, waiting = dict(waiting[:part]), waiting[part:]
             start = time.monotonic()
             replies = dict(zip(asked, self._engine.answer([request for request, _ in asked.values()]), strict=True))
+            for reply in replies.values():
+                _check_finite(reply)
             self._cache.put({key: _to_data(reply) for key, reply in replies.items()})
             if time.monotonic() - start < _SECONDS / 2:
                 self._part_tokens *= 2
@@ -98,6 +102,20 @@ class RememberingEngine:
             asked = ["choice", [(option.ids, option.start) for option in choice.options]]
             tokens = sum(len(option.ids) for option in choice.options)
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:40], tokens
+
+
+def _check_finite(reply: Reply) -> None:
+    """Refuses what no probability can be, before it is kept.
+
+    Raises:
+        UserError: the model gave NaN or infinity.
+    """
+    values = reply.logprobs if isinstance(reply, Completion) else [option.logprob for option in reply.options]
+    if not all(map(math.isfinite, values)):
+        raise UserError(
+            f"the model gives log-probabilities that are no numbers (NaN or infinite) after {reply.given[-80:]!r}. Its "
+            f"weights are damaged, or its dtype overflows: use model.dtype=float32 or bfloat16, or download it again"
+        )
 
 
 def _to_data(reply: Reply) -> dict[str, Any]:

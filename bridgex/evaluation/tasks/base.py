@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,8 @@ from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Dialogue
 from bridgex.evaluation.routes import Route
 from bridgex.languages import Language
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,33 @@ class Items:
         fingerprint: SHA-256 of the files read.
         notes: what a reader of the results must know of the data.
         origins: by language, where its texts come from: data set, commit, config.
-        gold_bridges: languages in which the data have every item, so that it can be asked through their own text.
+        bridges: by bridge language that was asked for and the data could have, why its text could not be read; empty:
+            it was.
     """
 
     items: tuple[Item, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
-    gold_bridges: frozenset[str] = frozenset()
+    bridges: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gold_bridges(self) -> frozenset[str]:
+        """Languages in which the data have every item, so that it can be asked through their own text."""
+        return frozenset(code for code in self.bridges if not self._num_lacking(code))
+
+    def lacking(self) -> list[str]:
+        """Why items cannot be asked through the data's own text in a language that the data should have."""
+        told = []
+        for code, reason in self.bridges.items():
+            if reason:
+                told.append(f"no route via {code} (gold): {reason}")
+            elif count := self._num_lacking(code):
+                told.append(f"no route via {code} (gold): {count} of {len(self.items)} items lack a text in {code}")
+        return told
+
+    def _num_lacking(self, code: str) -> int:
+        return sum(item.texts_in(code) is None for item in self.items)
 
 
 EXAMPLES_APART = "\n\n"
@@ -106,7 +127,8 @@ class Task(BaseModel, ABC):
             UserError: the data lack the pair, or a file is damaged.
         """
         found = self.load(settings, bridges)
-        return replace(found, items=found.items[: self.limit])
+        found = replace(found, items=found.items[: self.limit])
+        return replace(found, notes=(*found.notes, *found.lacking()))
 
     def problems(self, settings: Settings) -> list[str]:
         """What the task needs for the settings' pair and cannot read, one line each; reads nothing large."""
@@ -123,6 +145,26 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
         """Asks one item on a route."""
+
+
+def read_bridges(codes: Sequence[str], read: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:
+    """Rows in bridge languages, which a run can do without.
+
+    Args:
+        codes: languages that the data should have.
+        read: reads one; may raise UserError.
+
+    Returns:
+        The rows by language, and for every language why there are none, empty where there are.
+    """
+    rows: dict[str, T] = {}
+    reasons: dict[str, str] = {}
+    for code in codes:
+        try:
+            rows[code], reasons[code] = read(code), ""
+        except UserError as error:
+            reasons[code] = "; ".join(error.problems)
+    return rows, reasons
 
 
 def examples_of(pool: Sequence[Item], count: int, seed: int, task: str) -> list[Item]:

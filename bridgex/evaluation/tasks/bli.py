@@ -67,23 +67,23 @@ class WordTranslation(Task):
     def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
         """The word in the source language, to be continued in the target language; via a bridge in two steps."""
         bridge = route.bridge
-        steps, bridge_text, bridge_correct = [], None, None
+        steps, bridge_text, bridge_correct, is_truncated = [], None, None, False
         prompt = self.prompt.format(source=source.name, target=target.name, word=item.text)
         if bridge is not None:
             first = self.prompt.format(source=source.name, target=bridge.name, word=item.text)
             completion = yield from ask(Question("bridge", first, self.max_tokens, END_OF_WORD))
             steps.append(completion.step("bridge"))
-            bridge_text = read_word(completion)
+            bridge_text, is_truncated = read_word(completion), completion.is_truncated
             if bridge.code in item.bridge_gold:
                 bridge_correct = is_match(bridge_text, item.bridge_gold[bridge.code])
             prompt = self.chain.format(
                 source=source.name, bridge=bridge.name, target=target.name, word=item.text, bridge_word=bridge_text
             )
-        answer, is_truncated = None, False
+        answer = None
         if bridge is None or bridge_text is not None:  # without a bridge word there is nothing to go on with
             completion = yield from ask(Question("answer", prompt, self.max_tokens, END_OF_WORD))
             steps.append(completion.step("answer"))
-            answer, is_truncated = read_word(completion), completion.is_truncated
+            answer, is_truncated = read_word(completion), is_truncated or completion.is_truncated
         is_correct = is_match(answer, item.gold)
         return Prediction(
             id=item.id,

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bridgex.config.mistakes import InvalidNode, not_allowed
-from bridgex.config.settings import Settings, checked_template
+from bridgex.config.settings import Settings, checked_template, known_language
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Choice, Reply, Request, ScoredOption, weigh
 from bridgex.evaluation.tasks.context import Answered, Asked, ContextTask, checked_text_template, filled, worded
@@ -65,6 +65,14 @@ class ChoiceTask(ContextTask):
                 _check_option(form.option, allowed, self.option_names)
             except ValueError as error:
                 lines.append(f"forms.{name}.option={form.option}: {error}")
+        own = self.words.get("en", {})
+        for code, words in self.words.items():
+            try:
+                known_language(code)
+            except ValueError as error:
+                lines.append(f"words.{code}: {error}")
+            unknown = [word for word in words if word not in own]
+            lines += [f"words.{code}.{word}: no such word. Allowed here: {', '.join(own)}" for word in unknown]
         if lines:
             raise InvalidNode(lines)
         return self

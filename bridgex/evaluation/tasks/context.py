@@ -18,7 +18,7 @@ from bridgex.errors import UserError
 from bridgex.evaluation.answers import normalise_word
 from bridgex.evaluation.dialogue import Completion, Dialogue, Question, Reply, Request, ask
 from bridgex.evaluation.routes import Route, Translate
-from bridgex.evaluation.tasks.base import EXAMPLES_APART, Item, Items, Task, examples_of
+from bridgex.evaluation.tasks.base import EXAMPLES_APART, Item, Items, Task, examples_of, read_bridges
 from bridgex.evaluation.texts import END_OF_TEXT, is_other_language, is_right_bridge, one_line, read_text
 from bridgex.languages import Language, Pair, language
 from bridgex.records.schema import Miss, Option, Prediction, Step
@@ -177,7 +177,7 @@ class ContextTask(Task):
         if settings.bridge.arguments.get("translate") == "both":
             self.check_wording(bridges)
         there = [code for code in bridges if task_rows.has_language(settings, data_set, code)]
-        others = {code: self.read(settings, (*codes, code), "test") for code in there}
+        others, unread = read_bridges(there, lambda code: self.read(settings, (*codes, code), "test"))
         sides = {code: self._sides(rows, code) for code, rows in others.items()}
         items = [
             replace(item, sides=item.sides | {code: some[item.id] for code, some in sides.items() if item.id in some})
@@ -195,7 +195,7 @@ class ContextTask(Task):
             fingerprint=joint_fingerprint(fingerprints),
             notes=tuple(notes),
             origins={**own.origins, **{code: rows.origins[code] for code, rows in others.items()}},
-            gold_bridges=frozenset(code for code in there if all(code in item.sides for item in items)),
+            bridges=unread,
         )
 
     def check_wording(self, codes: Sequence[str]) -> None:
@@ -275,7 +275,7 @@ class ContextTask(Task):
         bridge_text = found.context if found is not None and route.kind != "direct" else None
         is_foreign = bridge_text is not None and route.kind != "gold" and is_other_language(bridge_text, into)
         in_data = [item.sides[into.code].context] if into.code in item.sides else None
-        bridge_correct = is_right_bridge(bridge_text, in_data, into) if said.steps else None
+        bridge_correct = is_right_bridge(bridge_text, in_data, into, asked.context) if said.steps else None
         answer = answered.answer if answered is not None else None
         is_correct = answer is not None and self.is_right(answer, item)
         return Prediction(

@@ -14,7 +14,7 @@ from bridgex.errors import UserError
 from bridgex.evaluation.answers import normalise_word
 from bridgex.evaluation.dialogue import Dialogue, Question, ask
 from bridgex.evaluation.routes import Route
-from bridgex.evaluation.tasks.base import Item, Items, Task, examples_of
+from bridgex.evaluation.tasks.base import Item, Items, Task, examples_of, read_bridges
 from bridgex.evaluation.tasks.context import (
     checked_text_template,
     filled,
@@ -82,7 +82,9 @@ class SentenceTranslation(Task):
         codes = (pair.source, pair.target)
         own = task_rows.sentence_rows(settings, codes, dataset=data_set)
         there = [code for code in bridges if task_rows.has_language(settings, data_set, code)]
-        others = {code: task_rows.sentence_rows(settings, (*codes, code), dataset=data_set) for code in there}
+        others, unread = read_bridges(
+            there, lambda code: task_rows.sentence_rows(settings, (*codes, code), dataset=data_set)
+        )
         to_bridge = {
             code: dict(zip(rows.ids, (row.text for row in rows.rows[code]), strict=True))
             for code, rows in others.items()
@@ -113,7 +115,7 @@ class SentenceTranslation(Task):
             fingerprint=joint_fingerprint([own.fingerprint, *(rows.fingerprint for rows in others.values())]),
             notes=tuple(notes),
             origins={**own.origins, **{code: rows.origins[code] for code, rows in others.items()}},
-            gold_bridges=frozenset(code for code in there if all(code in item.bridge_gold for item in items)),
+            bridges=unread,
         )
 
     def gold_texts(self, item: Item) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ class SentenceTranslation(Task):
             completion = yield from ask(question)
             steps.append(completion.step("bridge"))
             bridge_text, is_truncated = read_text(completion), completion.is_truncated
-            bridge_correct = is_right_bridge(bridge_text, item.bridge_gold.get(bridge.code), bridge)
+            bridge_correct = is_right_bridge(bridge_text, item.bridge_gold.get(bridge.code), bridge, item.text)
         answer = None
         if bridge is None or bridge_text is not None:  # without a bridge text there is nothing to go on with
             completion = yield from ask(self._question(item, source, target, bridge, bridge_text))

@@ -11,7 +11,8 @@ import pytest
 
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
-from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request
+from bridgex.errors import UserError
+from bridgex.evaluation.dialogue import Choice, Completion, Question, Reply, Request, ScoredOption, Scores
 from bridgex.evaluation.engines import remembered
 from bridgex.evaluation.engines.hf import HFEngine
 from bridgex.evaluation.engines.prompts import PromptReader
@@ -140,3 +141,17 @@ def test_long_work_is_kept_part_by_part(tmp_path: Path, loaded: LoadedModel, mon
         again.answer(questions)
     assert again.num_remembered == 30
     assert parts == [10, 20, 40]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_what_is_no_probability_stops_the_run_and_is_not_kept(
+    tmp_path: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    engine, counting = engines(loaded, tmp_path)
+    broken: list[Reply] = [Scores("x", (ScoredOption(-1.0, 1), ScoredOption(value, 1), ScoredOption(-2.0, 1)))]
+    monkeypatch.setattr(counting, "answer", lambda requests: broken)
+    with pytest.raises(UserError, match=r"no numbers \(NaN or infinite\).*model\.dtype=float32"):
+        engine.answer([REQUESTS[1]])
+    again, counting = engines(loaded, tmp_path)
+    again.answer([REQUESTS[1]])
+    assert len(counting.asked) == 1, "it was not kept"
