@@ -65,7 +65,10 @@ def main() -> NoReturn:
     models.add_argument("path", nargs="*", type=Path, help="local folder of a model; none: a table of families")
     data = commands.add_parser("data", help="list, fetch and check the tasks' data sets")
     _add_data_commands(data)
-    arguments = parser.parse_args()
+    try:
+        arguments = parser.parse_args()
+    except SystemExit as stop:  # argparse has printed its line
+        sys.exit(USER_MISTAKE if stop.code else 0)
     runs: dict[str, Callable[[], None]] = {
         "report": lambda: _report(arguments.path),
         "models": lambda: _models(arguments.path),

@@ -64,7 +64,7 @@ class RememberingEngine:
         new = {key: (request, tokens) for (key, tokens), request in zip(read, requests, strict=True)}
         new = {key: found for key, found in new.items() if self._cache.get(key) is None}
         self.num_asked += len(new)
-        self.num_remembered += len(requests) - len(new)
+        self.num_remembered += sum(key not in new for key, _ in read)
         said: dict[str, Reply] = {}
         waiting = list(new.items())
         while waiting:
