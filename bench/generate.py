@@ -45,7 +45,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
             )
         theirs = ways[str(BATCHES[-1])]()
         same = float(np.mean([stop.split(mine.text)[0] == text for mine, text in zip(ours, theirs, strict=True)]))
-    seconds = interleaved(ways, options.rounds, options.device)
+    seconds = interleaved(ways, options.rounds)
     return {
         "dtype": options.dtype,
         "device": options.device,

@@ -6,7 +6,6 @@ import logging
 import os
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bench.timing import timed
 from bridgex.extract.loading import Encoder, LoadedModel
 
 SHAPE: dict[str, Any] = {
@@ -68,24 +68,12 @@ def make_instances(kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]
     return [Instance(request_type=kind, doc={}, arguments=given, idx=0) for given in arguments]
 
 
-def now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def timed(run: Callable[[], object], device: str) -> float:
-    start = now(device)
-    run()
-    return now(device) - start
-
-
-def interleaved(ways: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
+def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each way in each round, all ways one after the other in every round."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
-            found[name].append(timed(run, device))
+            found[name].append(timed(run))
     return found
 
 

@@ -7,13 +7,13 @@ import os
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bench.timing import timed
 from bridgex.stats.hsic import block_score, hsic_matrix
 
 FIELDS = """\
@@ -65,15 +65,6 @@ def naive(x: Tensor, y: Tensor) -> Tensor:
 
     left, right = [centred(row) for row in x.double()], [centred(row) for row in y.double()]
     return torch.stack([torch.stack([(k @ m).trace() for m in right]) for k in left])
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds, until an accelerator has nothing left to do."""
-    start = time.perf_counter()
-    run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def matrix_gflops(device: str) -> float:

@@ -6,7 +6,8 @@ import statistics
 
 import torch
 
-from bench.hsic import peak_mb, simulate, timed
+from bench.hsic import peak_mb, simulate
+from bench.timing import timed
 from bridgex.stats.resampling import BlockTable, block_table, observed_scores, shift_scores
 
 FIELDS = """\

@@ -4,9 +4,8 @@ import argparse
 import json
 import logging
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bench.timing import now, timed
 from bridgex.extract.loading import Encoder, LoadedModel
 from bridgex.extract.profiles import ProbeMatrix
 from bridgex.lit.probe import collect_probe_matrix
@@ -84,17 +84,16 @@ def simulate(kind: str, count: int, vocabulary: int) -> list[str]:
 class PassTimes(Callback):
     """Seconds from the first pass to the last, and the tokens of the largest one."""
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self.seconds = 0.0
         self.tokens = 0
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._handle = pl_module.model.get_input_embeddings().register_forward_hook(self._count)
-        self._start = now(self._device)
+        self._start = now()
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds = now(self._device) - self._start
+        self.seconds = now() - self._start
         self._handle.remove()
 
     def _count(self, module: torch.nn.Module, args: Any, output: Tensor) -> None:
@@ -110,7 +109,7 @@ class Ours(NamedTuple):
 def run_ours(
     loaded: LoadedModel, prompts: Sequence[str], neurons: Sequence[npt.NDArray[Any]], device: str, tokens: int | None
 ) -> Ours:
-    times = PassTimes(device)
+    times = PassTimes()
 
     def make_trainer(callbacks: Sequence[Callback]) -> Trainer:
         return RunTrainer(
@@ -123,9 +122,9 @@ def run_ours(
             enable_progress_bar=False,
         )
 
-    start = now(device)
+    start = now()
     matrix = collect_probe_matrix(loaded, prompts, neurons, make_trainer, batch_tokens=tokens)
-    seconds = now(device) - start
+    seconds = now() - start
     loaded.model.to(device)  # where the trainer has taken it from
     return Ours(matrix, seconds, times)
 
@@ -165,7 +164,7 @@ def matrix_rate(config: LlamaConfig, num_tokens: int, dtype: str, device: str) -
     operations = 2 * given.numel() * config.intermediate_size
     repeats = max(3, int(2e10 // operations) if device == "cpu" else 20)
     torch.nn.functional.linear(given, weight)
-    seconds = timed(lambda: [torch.nn.functional.linear(given, weight) for _ in range(repeats)], device)
+    seconds = timed(lambda: [torch.nn.functional.linear(given, weight) for _ in range(repeats)])
     return repeats * operations / seconds
 
 
@@ -175,18 +174,6 @@ def num_operations(config: LlamaConfig, num_tokens: int) -> int:
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     attention = 2 * hidden * hidden + 2 * hidden * hidden * key_heads // heads
     return 2 * num_tokens * (num_blocks * (attention + hidden * inner) + (num_blocks - 1) * 2 * hidden * inner)
-
-
-def now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def timed(run: Callable[[], object], device: str) -> float:
-    start = now(device)
-    run()
-    return now(device) - start
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
@@ -212,7 +199,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         done = run_ours(loaded, prompts, neurons, device, options.batch_tokens)
         ours.append(done.seconds)
         passes.append(done.times.seconds)
-        loops.append(timed(lambda: run_loop(loaded, looped, neurons, device), device) * len(prompts) / len(looped))
+        loops.append(timed(lambda: run_loop(loaded, looped, neurons, device)) * len(prompts) / len(looped))
     theirs = [
         torch.stack(block).T.cpu().numpy() for block in zip(*run_loop(loaded, looped, neurons, device), strict=True)
     ]

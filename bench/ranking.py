@@ -5,7 +5,8 @@ import json
 
 import torch
 
-from bench.hsic import matrix_gflops, simulate, timed
+from bench.hsic import matrix_gflops, simulate
+from bench.timing import timed
 from bridgex.stats.candidates import candidate_scores
 from bridgex.stats.neuron_null import NeuronPool
 

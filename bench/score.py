@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
                 make_instances("loglikelihood", asked), disable_tqdm=True
             )
         theirs = np.array([value for value, _ in ways[str(BATCHES[0])]()]).reshape(-1, NUM_OPTIONS)
-    seconds = interleaved(ways, options.rounds, options.device)
+    seconds = interleaved(ways, options.rounds)
     return {
         "form": options.form,
         "dtype": options.dtype,

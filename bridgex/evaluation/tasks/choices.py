@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bridgex.config.mistakes import InvalidNode, not_allowed
-from bridgex.config.settings import Settings, checked_template, known_language
-from bridgex.errors import UserError
+from bridgex.config.settings import checked_template, known_language
 from bridgex.evaluation.dialogue import Choice, Reply, Request, ScoredOption, weigh
 from bridgex.evaluation.tasks.context import Answered, Asked, ContextTask, checked_text_template, filled, worded
 from bridgex.languages import Language, language
@@ -144,15 +143,6 @@ class ChoiceTask(ContextTask):
         ]
         answer = self.answers(asked)[worth.index(max(worth))]
         return Answered(scores.step(), answer, options=scores.records(choice.options, worth))
-
-    def problems(self, settings: Settings) -> list[str]:
-        """Whether the data set has both languages, and the forms words in the target language."""
-        found = super().problems(settings)
-        try:
-            self.check_wording([settings.pair.target])
-        except UserError as error:
-            found += error.problems
-        return found
 
     def check_wording(self, codes: Sequence[str]) -> None:
         """Whether the forms have words in each of these languages."""

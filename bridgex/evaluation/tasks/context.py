@@ -164,10 +164,15 @@ class ContextTask(Task):
         """Asks what is finally asked."""
 
     def problems(self, settings: Settings) -> list[str]:
-        """Whether the data set has both languages."""
+        """Whether the data set has both languages, and the task words in the target language."""
         pair = settings.pair.pair
         splits = ["test", *([self.shots_split] if self.shots and self.shots_split is not None else [])]
-        return task_rows.problems(settings, self.data_set(settings), (pair.source, pair.target), splits)
+        found = task_rows.problems(settings, self.data_set(settings), (pair.source, pair.target), splits)
+        try:
+            self.check_wording([pair.target])
+        except UserError as error:
+            found += error.problems
+        return found
 
     def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
         """All items of the data set's test part, with their text in those bridge languages that it has."""

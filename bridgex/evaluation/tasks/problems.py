@@ -14,9 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bridgex.config.settings import Settings
 from bridgex.data import task_rows
 from bridgex.data.task_rows import ParallelRows, ProblemRow
-from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Question, Reply, Request, ask
-from bridgex.evaluation.tasks.base import Item
 from bridgex.evaluation.tasks.context import (
     Answered,
     Asked,
@@ -105,19 +103,6 @@ class Problems(ContextTask):
         completion = yield from ask(self._question(asked))
         text = self._stop().split(completion.text, maxsplit=1)[0]
         return Answered(completion.step("answer"), last_number(text), completion.is_truncated)
-
-    def is_right(self, answer: str, item: Item) -> bool:
-        """Whether the numbers are equal."""
-        return answer in item.gold
-
-    def problems(self, settings: Settings) -> list[str]:
-        """Whether the data set has both languages, and the prompt words in the target language."""
-        found = super().problems(settings)
-        try:
-            self.check_wording([settings.pair.target])
-        except UserError as error:
-            found += error.problems
-        return found
 
     def check_wording(self, codes: Sequence[str]) -> None:
         """Whether the prompt has words in each of these languages."""
