@@ -320,6 +320,9 @@ def _finish_job(run: Callable[[], object], folder: Path, sweep: Path | None) -> 
     if errors and sweep is not None:
         with contextlib.suppress(UserError):  # a folder that cannot be written has said so already
             store.write_failure(folder, "; ".join(errors))
+    if errors and sweep is None:
+        with contextlib.suppress(OSError):  # Hydra made it; what holds a run is not empty and stays
+            folder.rmdir()
     _jobs.append(Job(status, sweep))
     if status in (INTERRUPTED, TERMINATED):
         sys.exit(status)  # an ordinary failure leaves the sweep's other cells to run; this one is meant for all of them
