@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +17,6 @@ from yaml import YAMLError
 
 from bridgex.config.mistakes import lines_of
 from bridgex.config.targets import Target
-from bridgex.config.toy_recipe import ToyRecipe
 from bridgex.errors import UserError
 from bridgex.languages import Pair, language, near_matches
 
@@ -73,6 +72,18 @@ class ModelSettings(Node):
     system_prompt: str | None = Field(None, description="system message, with the chat template only")
     neuron_share: float = Field(0.01, description="default of probe.neuron_share")
     depth: tuple[float, float] = Field((0.3125, 0.6875), description="default of probe.depth")
+    learning_rate: float = Field(2e-5, gt=0, description="default of finetune.learning_rate")
+    epochs: float = Field(3.0, gt=0, description="default of finetune.epochs")
+    pair_input: str | None = Field(
+        None,
+        description="how two texts become one input of a model to fine-tune, names {language} {first} {second}; null: "
+        "as the tokenizer joins them, or on two lines where it has no separator",
+    )
+
+    @field_validator("pair_input")
+    @classmethod
+    def _pair_input_fits(cls, template: str | None) -> str | None:
+        return None if template is None else checked_template(template, "language", "first", "second")
 
     def names_a_folder(self) -> bool:
         """Whether `path` can only be meant as a local folder (a hub id has the form `name` or `owner/name`)."""
@@ -183,6 +194,18 @@ class DataSettings(Node):
         return {known_language(code): file for code, file in text.items()}
 
 
+class ReadsData(Protocol):
+    """Settings of a run that reads data sets, of evaluate.py or train.py."""
+
+    @property
+    def data(self) -> DataSettings:
+        """Where they lie."""
+
+    @property
+    def model(self) -> ModelSettings:
+        """A toy model's lie beside it."""
+
+
 class CacheSettings(Node):
     """Where runs share what they need not compute twice."""
 
@@ -218,19 +241,13 @@ class Settings(Node):
     seed: int = Field(0, ge=0)
 
 
-class TrainSettings(Node):
-    """All keys of train.py."""
-
-    finetune: ToyRecipe
-    sweep: SweepSettings
-    seed: int = Field(0, ge=0)
-
-
 # What may change between two runs of which the second goes on with the first: none of it changes a number.
 _NOT_HASHED = ("hydra", "cache", "callbacks", "logger", "trainer", "sweep")
 _NOT_HASHED_KEYS = (
     *(("engine", key) for key in ("batch_tokens", "parity", "memory_share", "num_gpus")),
     ("probe", "batch_tokens"),
+    ("drift", "batch_tokens"),
+    ("finetune", "keep_model"),
     ("model", "device_map"),
 )
 
@@ -344,15 +361,3 @@ def _folder_problems(key: str, value: str, must_hold: str | None = None) -> list
     if not os.access(folder, os.R_OK | os.X_OK):
         return [f"{key}={value}: this folder cannot be read. Check its permissions"]
     return []
-
-
-def validate_train(config: Mapping[str, Any]) -> TrainSettings:
-    """Turns a resolved config of train.py into settings.
-
-    Raises:
-        UserError: with one line for every mistake in it.
-    """
-    try:
-        return TrainSettings.model_validate(config)
-    except ValidationError as error:
-        raise UserError(*lines_of(error, TrainSettings)) from None

@@ -101,6 +101,7 @@ class FilesRecipe(_Part):
     flores_sentences: Size = Field(200, description="parallel sentences of test words, for translation")
     xnli_premises: Size = Field(80, description="premises of the test part; each has three rows, one a label")
     xnli_validation_premises: Size = Field(20, description="premises of the validation part")
+    xnli_train_premises: Size = Field(500, description="premises of the part to fine-tune on, of non-test words")
     belebele_passages: Size = Field(120, description="passages of four facts, one question each")
 
 

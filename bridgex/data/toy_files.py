@@ -6,6 +6,7 @@
 | `ntrex/<code>/test.jsonl` | `id` (from 1), `text`: two facts of non-test words |
 | `flores/<code>/devtest.jsonl` | `id`, `text`: one fact of test words |
 | `xnli/<code>/{test,validation}.jsonl` | `premise`, `hypothesis`, `label` (0 entailment, 1 neutral, 2 contradiction) |
+| `xnli/<code>/train.jsonl` | the same, of non-test words, to fine-tune on |
 | `belebele/<code>/test.jsonl` | Belebele's columns; four facts, a question, four objects of the passage |
 
 Rows are parallel over the languages, but for the dictionaries, each of which has an order of its own.
@@ -50,8 +51,7 @@ def data_files(world: ToyWorld) -> dict[str, str]:
     data_sets: dict[str, Rows] = {
         "ntrex/{}/test.jsonl": _ntrex(world),
         "flores/{}/devtest.jsonl": _flores(world),
-        "xnli/{}/test.jsonl": _xnli(world, "test", world.recipe.files.xnli_premises),
-        "xnli/{}/validation.jsonl": _xnli(world, "validation", world.recipe.files.xnli_validation_premises),
+        **{f"xnli/{{}}/{part}.jsonl": _xnli(world, part) for part in ("test", "validation", "train")},
         "belebele/{}/test.jsonl": _belebele(world),
     }
     for name, rows in data_sets.items():
@@ -102,17 +102,15 @@ def _flores(world: ToyWorld) -> Rows:
     return rows
 
 
-def _xnli(world: ToyWorld, part: str, count: int) -> Rows:
+def _xnli(world: ToyWorld, part: str) -> Rows:
     """Three rows a premise, one a label, in random order.
 
     Over 12 premises in a row, each polarity of the premise meets each of the neutral hypothesis and each number of
     replaced words once: no property of a hypothesis alone tells its label.
     """
     dice = Dice(world.seed, "xnli", part)
-    nouns, verbs = _words(world, is_test=True)
-    total = world.recipe.files.xnli_premises + world.recipe.files.xnli_validation_premises
-    all_facts = _different_facts(Dice(world.seed, "xnli"), total, nouns, verbs, denied_share=0.0)
-    facts = all_facts[:count] if part == "test" else all_facts[-count:]
+    nouns, verbs = _words(world, is_test=part != "train")
+    facts = _premises(world, part)
     triples: list[list[tuple[Fact, Fact, int]]] = []
     for place, fact in enumerate(facts):
         premise = fact._replace(is_denied=place % 2 == 1)
@@ -130,6 +128,18 @@ def _xnli(world: ToyWorld, part: str, count: int) -> Rows:
             }
 
     return rows
+
+
+def _premises(world: ToyWorld, part: str) -> list[Fact]:
+    """Facts, none denied; no two parts share one."""
+    recipe = world.recipe.files
+    nouns, verbs = _words(world, is_test=part != "train")
+    if part == "train":
+        dice = Dice(world.seed, "xnli", "train premises")
+        return _different_facts(dice, recipe.xnli_train_premises, nouns, verbs, denied_share=0.0)
+    total = recipe.xnli_premises + recipe.xnli_validation_premises
+    facts = _different_facts(Dice(world.seed, "xnli"), total, nouns, verbs, denied_share=0.0)
+    return facts[: recipe.xnli_premises] if part == "test" else facts[-recipe.xnli_validation_premises :]
 
 
 def _belebele(world: ToyWorld) -> Rows:

@@ -16,7 +16,7 @@ from bridgex.data.toy_files import data_files, write_files
 from bridgex.data.toy_world import CODES, ToyWorld, word_order
 from tests.data.toy_reading import digest, meanings, object_asked_for, right_label, rows
 
-DATA_SHA256 = "40aa47e4f292b8368f86f444fc0f252343ba0406f889b0478d6dc366c8ebf906"
+DATA_SHA256 = "7223d150e31e0b3a4d7df0c42a822cf7449dd812c5cd15fd49c80e86eba3d3ed"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ class TestFiles:
         assert len({row["text"] for row in rows(files, data.format("qaa") + ".jsonl")}) == count
 
     def test_inference_is_parallel_balanced_and_right(self, world: ToyWorld, files: dict[str, str]) -> None:
-        for part, count in (("test", 240), ("validation", 60)):
+        for part, count in (("test", 240), ("validation", 60), ("train", 1500)):
             for code in CODES:
                 given = rows(files, f"xnli/{code}/{part}.jsonl")
                 assert len(given) == count
@@ -97,24 +97,22 @@ class TestFiles:
                     said, asked = (meanings(world, code, row[key])[0] for key in ("premise", "hypothesis"))
                     label = int(row["label"])
                     assert right_label(world, said, asked) == "+=-"[label]
-                    assert all(world.is_test(c) for c in said + asked if c != world.negation)
+                    assert all(world.is_test(c) == (part != "train") for c in said + asked if c != world.negation)
                     seen[label, world.negation in said, world.negation in asked] += 1
                 # Each label has as many denied hypotheses, and as many denied premises, as each other.
                 for denied in (False, True):
-                    assert {sum(seen[label, other, denied] for other in (False, True)) for label in range(3)} == {
-                        count // 6
-                    }
-                    assert {sum(seen[label, denied, other] for other in (False, True)) for label in range(3)} == {
-                        count // 6
-                    }
+                    hypotheses = {sum(seen[label, other, denied] for other in (False, True)) for label in range(3)}
+                    premises = {sum(seen[label, denied, other] for other in (False, True)) for label in range(3)}
+                    assert hypotheses == premises == {count // 6}
 
     def test_inference_rows_come_in_triples_and_parts_share_no_premise(self, files: dict[str, str]) -> None:
-        test, validation = (rows(files, f"xnli/qaa/{part}.jsonl") for part in ("test", "validation"))
-        for part in (test, validation):
+        test, validation, train = (rows(files, f"xnli/qaa/{part}.jsonl") for part in ("test", "validation", "train"))
+        for part in (test, validation, train):
             for start in range(0, len(part), 3):
                 assert len({row["premise"] for row in part[start : start + 3]}) == 1
                 assert sorted(int(row["label"]) for row in part[start : start + 3]) == [0, 1, 2]
-        assert not {row["premise"] for row in test} & {row["premise"] for row in validation}
+        premises = [{row["premise"] for row in part} for part in (test, validation, train)]
+        assert sum(map(len, premises)) == len(set().union(*premises))
 
     def test_reading_options_stand_in_the_passage(self, world: ToyWorld, files: dict[str, str]) -> None:
         for code in CODES:
