@@ -9,11 +9,11 @@ import signal
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bridgex.errors import UserError
 
@@ -114,6 +114,7 @@ def _add_data_commands(parser: ArgumentParser) -> None:
     fetching = commands.add_parser("fetch", help="bring data sets to a folder that data.root may name")
     fetching.add_argument("name", nargs="+", help="data sets, as bridgex data list names them")
     fetching.add_argument("--language", nargs="+", action="extend", default=[], help="codes, e.g. en sw; none: all")
+    fetching.add_argument("--train", action="store_true", help="also the rows to fine-tune on, which are many")
     for command in (listing, fetching):
         command.add_argument("--root", type=Path, default=Path("data"), help="folder of data sets, ./data if not given")
     doctor = commands.add_parser("doctor", help="read every row in a folder as a run would, and say what is wrong")
@@ -131,14 +132,14 @@ def _data(arguments: Namespace) -> None:
     from bridgex.data import doctor
 
     if arguments.part == "fetch":
-        _fetch(arguments.name, arguments.language, arguments.root)
+        _fetch(arguments.name, arguments.language, arguments.root, arguments.train)
         return
     errors = data_table.show_findings(doctor.examine(arguments.folder))
     if errors:
         raise UserError(f"{arguments.folder}: {errors} of these findings would stop a run that reads those rows")
 
 
-def _fetch(names: list[str], codes: list[str], root: Path) -> None:
+def _fetch(names: list[str], codes: list[str], root: Path, with_training: bool) -> None:
     from bridgex.data import doctor
     from bridgex.data.fetch import command
     from bridgex.report import data_table
@@ -148,7 +149,7 @@ def _fetch(names: list[str], codes: list[str], root: Path) -> None:
     for data, _ in found:
         try:
             with data_table.fetch_bar() as bar:
-                fetched = command.fetch(data.name, codes, root, bar)
+                fetched = command.fetch(data.name, codes, root, bar, with_training=with_training)
         except UserError as error:
             problems += error.problems
             continue
@@ -222,16 +223,13 @@ def _sum_up(sweep: Path) -> None:
 
 def _check(entry: str, arguments: Namespace) -> None:
     """Refuses a command with a mistake in it before anything is made, loaded or imported for it."""
-    from bridgex.config import command, settings
-    from bridgex.preflight import agree
+    from bridgex.config import command
     from bridgex.records import store
 
-    if entry == "train":
-        _check_train(arguments.overrides)
     cells = command.check(
         entry,
         arguments.overrides,
-        *((settings.validate_train,) if entry == "train" else (settings.validate, agree)),
+        *_checks_of(entry),
         is_multirun=arguments.multirun,
         user_dir=arguments.config_dir,
     )
@@ -239,12 +237,14 @@ def _check(entry: str, arguments: Namespace) -> None:
         store.check_folder(cell.folder, cell.config)
 
 
-def _check_train(overrides: list[str]) -> None:
-    if not any(text.startswith("experiment=") for text in overrides):
-        raise UserError(
-            "experiment: not set. train.py knows one recipe so far: python train.py experiment=toy_world. "
-            "Fine-tuning and drift (the second study) are not part of this version"
-        )
+def _checks_of(entry: str) -> tuple[Callable[[Mapping[str, Any]], object], Callable[[Mapping[str, Any]], None]]:
+    """What looks at the keys and values of one config, and what at whether they go together."""
+    from bridgex import preflight
+    from bridgex.config import settings, train_settings
+
+    if entry == "train":
+        return train_settings.validate_train, preflight.agree_train
+    return settings.validate, preflight.agree
 
 
 def _evaluate_job(config: DictConfig) -> None:
@@ -280,17 +280,27 @@ def _evaluate_job(config: DictConfig) -> None:
 def _train_job(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from bridgex.config import command, settings
+    from bridgex.config import command, train_settings
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder, sweep = Path(HydraConfig.get().runtime.output_dir), _sweep_folder()
 
     def run() -> None:
         plain = command.plain(config)
-        from bridgex import pipeline
+        found = train_settings.validate_train(plain)
+        from bridgex import training
+        from bridgex.report import html, train_terminal
 
-        pipeline.train(settings.validate_train(plain), plain, folder)
+        if isinstance(found, train_settings.ToyWorldSettings):
+            training.make_toy_world(found, plain, folder)
+            return
+        training.train(found, plain, folder)
+        page = html.write_run_page(folder)
+        if sweep is None:
+            train_terminal.show_train(folder, page)
+        else:
+            train_terminal.show_train_cell(folder)
 
-    _finish_job(run, folder, _sweep_folder())
+    _finish_job(run, folder, sweep)
 
 
 def _mirror(folder: Path, options: LoggerSettings, group: str) -> str:

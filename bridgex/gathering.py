@@ -30,7 +30,7 @@ from bridgex.lit.probe import collect_probe_matrix, collect_profiles
 from bridgex.lit.probe_data import plain_ids
 from bridgex.lit.states import collect_states
 from bridgex.lit.trainer import MakeTrainer
-from bridgex.records.cache import ProfileCache
+from bridgex.records.cache import ArrayCache
 from bridgex.records.schema import Prediction
 from bridgex.records.store import RunFolder
 from bridgex.select.evidence import (
@@ -82,7 +82,7 @@ class Gatherer:
         self._settings, self._run, self._items = settings, run, items
         self._loaded, self._engine = loaded, engine
         self._make_trainer = make_trainer
-        self._cache = ProfileCache(cache_folder)
+        self._cache = ArrayCache(cache_folder, "profiles")
 
     def evidence(self, candidates: Sequence[str], route_scores: Callable[[], RouteScores]) -> Evidence:
         """The evidence for ranking these candidates.

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bridgex.config import settings
+from bridgex.config import settings, train_settings
 from bridgex.data import probe_text, sentences
 from bridgex.errors import UserError
 from bridgex.evaluation.engines import vllm_check
-from bridgex.evaluation.tasks.base import Task
+from bridgex.evaluation.freezing import freeze_problems
+from bridgex.evaluation.tasks.base import PairTask, Task
 from bridgex.extract import hub
 from bridgex.languages import Pair, language
 from bridgex.records.files import place_problem
@@ -49,6 +50,87 @@ def agree(config: Mapping[str, Any]) -> None:
         raise UserError(*problems)
 
 
+def agree_train(config: Mapping[str, Any]) -> None:
+    """Checks a resolved config of train.py whose keys and values are valid one by one.
+
+    Raises:
+        UserError: with one line for every thing that is missing or does not fit another.
+    """
+    found = train_settings.validate_train(config)
+    if isinstance(found, train_settings.ToyWorldSettings):
+        return
+    mismatch = _language_problems(found)
+    problems = [*settings.model_problems(found.model), *settings.data_problems(found.data), *mismatch]
+    cache = place_problem(Path(found.cache.dir).expanduser().absolute())
+    if cache is not None:
+        problems.append(f"cache.dir={found.cache.dir}: {cache}. Give another folder")
+    task = found.task.build(Task)
+    if not isinstance(task, PairTask):
+        problems.append(
+            f"task={task.name}: has no pairs of texts with classes, and train.py fine-tunes on these. Use task=xnli or "
+            f"task=nli"
+        )
+    elif not mismatch and not any(line.startswith("data.") for line in problems):
+        world = _world_problem(task.name, found.is_toy, f"source {found.sources}")
+        problems += [world] if world else _pair_problems(found, task)
+    problems += _training_problems(found)
+    problems += freeze_problems(found)
+    problems += hub.problems(found.model)
+    if problems:
+        raise UserError(*problems)
+
+
+def _language_problems(found: train_settings.TrainSettings) -> list[str]:
+    """Why model, source and targets do not go together: real and invented languages have models of their own."""
+    is_toy_model = found.model.kind == "toy"
+    named = [("source", found.source), ("targets", found.targets or [])]
+    lines = []
+    for key, codes in named:
+        wrong = [code for code in codes if language(code).is_toy != is_toy_model]
+        if wrong and is_toy_model:
+            lines.append(
+                f"{key}={'+'.join(wrong)}: model=toy speaks its own invented languages only (qaa to qal). Choose a "
+                f"model, e.g. model=mbert, or languages of the toy world"
+            )
+        elif wrong:
+            lines.append(
+                f"{key}={'+'.join(wrong)}: invented, and only model=toy speaks it; model={found.model.name} was given. "
+                f"Add {key}=<real language>, e.g. {key}=en"
+            )
+    return lines
+
+
+def _pair_problems(found: train_settings.TrainSettings, task: PairTask) -> list[str]:
+    """Which languages lack rows to train or to be measured on."""
+    codes = list(dict.fromkeys([*found.source, *(found.targets or [])]))
+    lines = [*task.pair_problems(found, found.source, found.finetune.split), *task.pair_problems(found, codes, "test")]
+    return list(dict.fromkeys(lines))
+
+
+def _training_problems(found: train_settings.TrainSettings) -> list[str]:
+    """What the keys ask of training that it cannot do."""
+    model, problems = found.model, []
+    for key, value in (
+        ("quantization", model.quantization),
+        ("device_map", model.device_map),
+        ("adapter", model.adapter),
+    ):
+        if value is not None:
+            problems.append(
+                f"model.{key}={value}: is for evaluate.py; train.py trains whole weights. Leave the key out"
+            )
+    if model.dtype == "float16":
+        problems.append("model.dtype=float16: weights cannot be trained in it. Use finetune.precision=16-mixed")
+    if found.trainer.devices > 1:
+        problems.append(
+            f"trainer.devices={found.trainer.devices}: fine-tuning runs on one device. Run a sweep, a cell a device"
+        )
+    table = found.drift.distances
+    if table is not None and not Path(table).expanduser().is_file():
+        problems.append(f"drift.distances={table}: no such file. Give a CSV file of distances")
+    return problems
+
+
 def _loading_problems(model: settings.ModelSettings) -> list[str]:
     """What the keys that say how weights are loaded need, and lack."""
     problems = []
@@ -82,15 +164,19 @@ _TOY_FORMS = {"xnli": "nli", "belebele": "mrc"}
 
 def _world_problems(task: Task, pair: Pair) -> list[str]:
     """Whether a task is put in a form that the pair's world knows."""
-    is_toy = language(pair.source).is_toy
+    found = _world_problem(task.name, language(pair.source).is_toy, f"pair {pair}")
+    return [] if found is None else [found]
+
+
+def _world_problem(task: str, is_toy: bool, languages: str) -> str | None:
     real_forms = {toy: real for real, toy in _TOY_FORMS.items()}
-    other = (_TOY_FORMS if is_toy else real_forms).get(task.name)
+    other = (_TOY_FORMS if is_toy else real_forms).get(task)
     if other is None:
-        return []
-    return [
-        f"task={task.name}: is put in a form for {'real' if is_toy else 'invented'} languages, and pair {pair} is of "
-        f"{'invented' if is_toy else 'real'} ones. Use task={other}"
-    ]
+        return None
+    return (
+        f"task={task}: is put in a form for {'real' if is_toy else 'invented'} languages, and {languages} is "
+        f"{'invented' if is_toy else 'real'}. Use task={other}"
+    )
 
 
 def _ablation_problems(task: Task, strategy: str) -> list[str]:

@@ -323,7 +323,11 @@ def pair_problems(settings: Settings) -> list[str]:
 
 def path_problems(settings: Settings) -> list[str]:
     """Which of the folders and files that the keys name are not there."""
-    model = settings.model
+    return [*model_problems(settings.model), *data_problems(settings.data)]
+
+
+def model_problems(model: ModelSettings) -> list[str]:
+    """Which folders of the model are not there."""
     problems: list[str] = []
     if model.kind == "hf" and model.path is None:
         problems.append("model.path: not set. model=hf needs model.path=<local folder or hub id>")
@@ -331,17 +335,20 @@ def path_problems(settings: Settings) -> list[str]:
         problems += _folder_problems("model.path", model.path, must_hold="config.json")
     if model.adapter is not None:
         problems += _folder_problems("model.adapter", model.adapter, must_hold="adapter_config.json")
-    if settings.data.root is not None:
-        problems += _folder_problems("data.root", settings.data.root)
+    return problems
+
+
+def data_problems(data: DataSettings) -> list[str]:
+    """Which folders and files of data are not there."""
+    problems = [] if data.root is None else _folder_problems("data.root", data.root)
     problems += [
         f"data.text.{code}={file}: no such file. Give a text file with one sentence a line"
-        for code, file in settings.data.text.items()
+        for code, file in data.text.items()
         if not Path(file).expanduser().is_file()
     ]
-    file = settings.data.dictionary
-    if file is not None and not Path(file).expanduser().is_file():
+    if data.dictionary is not None and not Path(data.dictionary).expanduser().is_file():
         problems.append(
-            f"data.dictionary={file}: no such file. Give a text file with one 'word translation' pair a line"
+            f"data.dictionary={data.dictionary}: no such file. Give a text file with one 'word translation' pair a line"
         )
     return problems
 

@@ -67,7 +67,8 @@ class FreezeSettings(Node):
     )
     kind: str = Field("syntactic", description="with by_correlation: kind of distance that drift is to go against")
     development: list[str] = Field(
-        default_factory=list, description="with by_correlation: languages that choose the blocks and are not reported"
+        default_factory=list,
+        description="with by_correlation: languages that choose the blocks, not reported; empty: every second one",
     )
 
     @field_validator("development")
@@ -85,9 +86,11 @@ class DriftSettings(Node):
         description="tokens to one vector, the first one is reported; auto: cls where the tokenizer has one, else mean",
     )
     every: int | None = Field(None, ge=1, description="also after every so many steps; null: at the end only")
-    limit: int | None = Field(None, ge=4, description="first N pairs of each language; null: all")
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens in one pass at most, padding included; null: by device"
+    )
+    distances: str | None = Field(
+        None, description="CSV file of distances, two columns of codes and one for each kind; null: URIEL+, or planted"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bridgex.languages import DATASETS, all_languages, language
 
-Purpose = Literal["evaluated", "demonstrations", "probing"]
+Purpose = Literal["evaluated", "demonstrations", "probing", "fine-tuning"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Split:
 
     Attributes:
         name: as the hub calls it.
-        purpose: `evaluated`, `demonstrations` (rows for examples in a prompt) or `probing`.
+        purpose: `evaluated`, `demonstrations` (rows for examples in a prompt), `probing` or `fine-tuning`.
         rows: how many a language has; None where it varies.
     """
 
@@ -177,7 +177,11 @@ _ALL = (
         name="xnli",
         title="XNLI; Burmese from myXNLI",
         licence=Licence(_BY_NC, "https://github.com/facebookresearch/XNLI/blob/main/LICENSE", non_commercial=True),
-        splits=(Split("test", "evaluated", 5010), Split("validation", "demonstrations", 2490)),
+        splits=(
+            Split("test", "evaluated", 5010),
+            Split("validation", "demonstrations", 2490),
+            Split("train", "fine-tuning", 392702),
+        ),
         columns=("premise", "hypothesis", "label"),
         tasks=("task=xnli",),
         kilobytes=600,

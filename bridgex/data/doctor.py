@@ -66,7 +66,7 @@ def _task_rows(data: DataSet, folder: Path) -> Iterator[Finding]:
     for split in data.splits:
         if codes[split.name]:
             yield from _split(data, folder, split, codes[split.name])
-        else:
+        elif split.purpose != "fine-tuning":  # few want the large part
             yield Finding("note", f"{data.name} {split.name}: not there ({split.purpose})")
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import ReadsData
 from bridgex.data import copa
 from bridgex.data.catalogue import DataSet, HubSource
 from bridgex.data.layout import Layout
@@ -39,14 +39,14 @@ class RawRows:
     rows: tuple[Mapping[str, Any], ...]
 
 
-def local_folder(settings: Settings, data: DataSet) -> Path | None:
+def local_folder(settings: ReadsData, data: DataSet) -> Path | None:
     """The data set's folder under `data.root`; None: it must come from the hub."""
     root = data_root(settings)
     folder = None if root is None else root / data.name
     return folder if folder is not None and folder.is_dir() else None
 
 
-def read_rows(settings: Settings, data: DataSet, code: str, split: str) -> RawRows:
+def read_rows(settings: ReadsData, data: DataSet, code: str, split: str) -> RawRows:
     """Rows of a split in a language: of the local folder where there is one, else of the hub.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import ReadsData, Settings
 from bridgex.errors import UserError
 from bridgex.languages import Pair, all_languages, language
 
@@ -46,7 +46,7 @@ class Dictionary:
         return digest.hexdigest()
 
 
-def data_root(settings: Settings) -> Path | None:
+def data_root(settings: ReadsData) -> Path | None:
     """The folder that holds the data sets; a toy model's lie beside its own folder."""
     if settings.data.root is not None:
         return Path(settings.data.root).expanduser().resolve()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import ReadsData
 from bridgex.data import copa
 from bridgex.data.catalogue import CATALOGUE, DataSet, data_set
 from bridgex.data.layout import Layout
@@ -44,6 +44,7 @@ __all__ = [
     "causal_rows",
     "has_language",
     "inference_rows",
+    "languages",
     "problem_rows",
     "problems",
     "reading_rows",
@@ -83,7 +84,7 @@ class ParallelRows(Generic[Row]):
 
 
 def inference_rows(
-    settings: Settings, codes: Sequence[str], split: str, *, dataset: str = "xnli"
+    settings: ReadsData, codes: Sequence[str], split: str, *, dataset: str = "xnli"
 ) -> ParallelRows[InferenceRow]:
     """Premises and hypotheses of XNLI (Burmese: myXNLI) or AfriXNLI.
 
@@ -99,7 +100,7 @@ def inference_rows(
     return _parallel(settings, data_set(dataset), codes, split, _premise_groups)
 
 
-def reading_rows(settings: Settings, codes: Sequence[str], split: str = "test") -> ParallelRows[ReadingRow]:
+def reading_rows(settings: ReadsData, codes: Sequence[str], split: str = "test") -> ParallelRows[ReadingRow]:
     """Passages, questions and options of Belebele.
 
     Raises:
@@ -108,7 +109,7 @@ def reading_rows(settings: Settings, codes: Sequence[str], split: str = "test") 
     return _parallel(settings, data_set("belebele"), codes, split, _passage_groups)
 
 
-def causal_rows(settings: Settings, codes: Sequence[str], split: str) -> ParallelRows[CausalRow]:
+def causal_rows(settings: ReadsData, codes: Sequence[str], split: str) -> ParallelRows[CausalRow]:
     """Premises and options of XCOPA (English: COPA), each asked for what English, Vietnamese or Chinese ask for.
 
     Raises:
@@ -117,7 +118,7 @@ def causal_rows(settings: Settings, codes: Sequence[str], split: str) -> Paralle
     return _parallel(settings, data_set("xcopa"), codes, split)
 
 
-def problem_rows(settings: Settings, codes: Sequence[str], split: str) -> ParallelRows[ProblemRow]:
+def problem_rows(settings: ReadsData, codes: Sequence[str], split: str) -> ParallelRows[ProblemRow]:
     """Problems of MGSM.
 
     Raises:
@@ -127,7 +128,7 @@ def problem_rows(settings: Settings, codes: Sequence[str], split: str) -> Parall
 
 
 def sentence_rows(
-    settings: Settings, codes: Sequence[str], *, dataset: Literal["ntrex", "flores"]
+    settings: ReadsData, codes: Sequence[str], *, dataset: Literal["ntrex", "flores"]
 ) -> ParallelRows[SentenceRow]:
     """Sentences of NTREX-128 or of the test split of FLORES+.
 
@@ -138,7 +139,7 @@ def sentence_rows(
     return _parallel(settings, data, codes, data.evaluated.name)
 
 
-def problems(settings: Settings, dataset: str, codes: Sequence[str], splits: Sequence[str] = ()) -> list[str]:
+def problems(settings: ReadsData, dataset: str, codes: Sequence[str], splits: Sequence[str] = ()) -> list[str]:
     """Which languages and splits a data set lacks, one line each, without reading rows or asking the hub.
 
     Args:
@@ -165,9 +166,21 @@ def problems(settings: Settings, dataset: str, codes: Sequence[str], splits: Seq
         return list(error.problems)
 
 
-def has_language(settings: Settings, dataset: str, code: str) -> bool:
+def has_language(settings: ReadsData, dataset: str, code: str) -> bool:
     """Whether a data set has a language, by the same rules as `problems`; nothing is read."""
     return not problems(settings, dataset, [code])
+
+
+def languages(settings: ReadsData, dataset: str, split: str) -> list[str]:
+    """Our codes of the languages that a data set has, in the table's order; of the hub's, those it is known to have.
+
+    Args:
+        settings: where the data lie.
+        dataset: name of the data set.
+        split: as the hub calls it.
+    """
+    data, folder = data_set(dataset), local_folder(settings, data_set(dataset))
+    return list(data.languages()) if folder is None else Layout(folder).languages(data, split)
 
 
 def judge(
@@ -209,7 +222,7 @@ def judge(
 
 
 def _parallel(
-    settings: Settings, data: DataSet, codes: Sequence[str], split: str, groups: Groups[Row] | None = None
+    settings: ReadsData, data: DataSet, codes: Sequence[str], split: str, groups: Groups[Row] | None = None
 ) -> ParallelRows[Row]:
     codes = list(dict.fromkeys(codes))
     found = problems(settings, data.name, codes, [split])
@@ -260,7 +273,7 @@ def _passage_groups(ids: Sequence[str], rows: Mapping[str, Sequence[ReadingRow]]
     return [item.rpartition(" ")[0] for item in ids]
 
 
-def _further_language(settings: Settings, data: DataSet, split: str) -> list[str]:
+def _further_language(settings: ReadsData, data: DataSet, split: str) -> list[str]:
     """One language whose `question` column is right, besides those of the run; none where none is at hand."""
     folder = local_folder(settings, data)
     if folder is None:

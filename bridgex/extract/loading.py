@@ -176,11 +176,7 @@ def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
     Raises:
         UserError: no usable config or tokenizer, or model.chat_template=on without a template.
     """
-    _read_config(folder)  # a tokenizer's loading reads it too, and would be blamed for its faults
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises whatever the file's content leads to
-        raise UserError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+    tokenizer = load_tokenizer(folder)
     has_template = bool(tokenizer.chat_template)
     if settings.chat_template == "on" and not has_template:
         raise UserError(f"model.chat_template=on: the tokenizer in {folder} has no chat template. Use auto or off")
@@ -193,6 +189,22 @@ def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
     return _with_chat_bos(encoder, folder) if encoder.uses_chat_template else encoder
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a model folder.
+
+    Raises:
+        UserError: no usable config or tokenizer.
+    """
+    read_config(folder)  # a tokenizer's loading reads it too, and would be blamed for its faults
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers raises whatever the file's content leads to
+        raise UserError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
+    return tokenizer
+
+
 def _with_chat_bos(encoder: Encoder, folder: Path) -> Encoder:
     """The encoder with the BOS that only its chat template puts, if so.
 
@@ -203,7 +215,7 @@ def _with_chat_bos(encoder: Encoder, folder: Path) -> Encoder:
         text = encoder._chat("prompt")
     except Exception as error:  # templates are programs of their own, which raise what they like
         raise UserError(
-            f"{folder}: the tokenizer's chat template fails ({_first_line(error)}). Use model.chat_template=off"
+            f"{folder}: the tokenizer's chat template fails ({first_line(error)}). Use model.chat_template=off"
         ) from error
     bos, bos_id = encoder.tokenizer.bos_token, encoder.tokenizer.bos_token_id
     if isinstance(bos, str) and text.startswith(bos) and bos_id not in encoder.prefix:
@@ -219,7 +231,7 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
             that is no causal language model.
     """
     encoder = load_encoder(settings, folder)
-    _weigh(settings, folder)
+    weigh(settings, folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -232,17 +244,17 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
         if settings.adapter is not None:
             model.load_adapter(str(Path(settings.adapter).expanduser()))
     except (SafetensorError, OSError, ValueError, RuntimeError, ImportError) as error:
-        broken = _broken_weights(folder)
+        broken = broken_weights(folder)
         if broken is not None:
             raise UserError(f"{broken}: damaged or cut short. Download or copy it again") from error
-        raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)})") from error
+        raise UserError(f"{folder}: the model cannot be loaded ({first_line(error)})") from error
     model.eval()
     if getattr(model, "hf_device_map", None) is not None or settings.quantization is not None:
         _hold_still(model)
     return LoadedModel(settings.name, folder, model, encoder, _end_ids(model, encoder.tokenizer))
 
 
-def _read_config(folder: Path) -> PretrainedConfig:
+def read_config(folder: Path) -> PretrainedConfig:
     """The model's config.
 
     Raises:
@@ -262,7 +274,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
             ) from error
         # Of a validator's complaint the first line names the validator only, and its cause says what is wrong.
         raise UserError(
-            f"{path}: the model cannot be loaded from this config ({_first_line(error.__cause__ or error)}). Correct "
+            f"{path}: the model cannot be loaded from this config ({first_line(error.__cause__ or error)}). Correct "
             f"it, or download or copy it again"
         ) from error
     return config
@@ -324,23 +336,33 @@ def _hold_still(model: PreTrainedModel) -> None:
 
 def _dtype_name(settings: ModelSettings, folder: Path) -> tuple[str, str]:
     """The dtype that is computed in, and the one that the files hold."""
-    stored = str(getattr(_read_config(folder), "dtype", None) or "float32").removeprefix("torch.")
+    stored = str(getattr(read_config(folder), "dtype", None) or "float32").removeprefix("torch.")
     return stored if settings.dtype == "auto" else settings.dtype, stored
 
 
-def _weigh(settings: ModelSettings, folder: Path) -> None:
-    """Refuses weights that do not fit into free memory, before any of them is read."""
+def weigh(settings: ModelSettings, folder: Path, copies: int = 1) -> None:
+    """Refuses weights that do not fit into free memory, before any of them is read.
+
+    Args:
+        settings: of the model.
+        folder: of its files.
+        copies: of the weights; training keeps gradients and an optimiser's two moments beside them.
+
+    Raises:
+        UserError: they do not fit.
+    """
     if settings.device_map is not None:
         return  # what fits nowhere else stays on disk
     on_disk = sum(path.stat().st_size for path in weight_files(folder))
     wanted, stored = _dtype_name(settings, folder)
     size = _BYTES.get(wanted, 4) if settings.quantization is None else _QUANTIZED_BYTES[settings.quantization]
-    needed = on_disk * size / _BYTES.get(stored, 4)
+    needed = copies * on_disk * size / _BYTES.get(stored, 4)
     free = _free_bytes()
     if needed > free:
         raise UserError(
-            f"model={settings.name}: needs {needed / 2**30:.1f} GiB for its weights in "
-            f"{settings.quantization or wanted}, and {free / 2**30:.1f} GiB are free. Use model.dtype=bfloat16, "
+            f"model={settings.name}: needs {needed / 2**30:.1f} GiB for its weights"
+            f"{' and their training' if copies > 1 else ''} in {settings.quantization or wanted}, and "
+            f"{free / 2**30:.1f} GiB are free. Use model.dtype=bfloat16, "
             f"model.quantization=8bit or 4bit, model.device_map=auto, a smaller model, or a larger machine"
         )
 
@@ -352,7 +374,8 @@ def _free_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _broken_weights(folder: Path) -> Path | None:
+def broken_weights(folder: Path) -> Path | None:
+    """The first file of weights that cannot be read; None: all can."""
     from safetensors import safe_open
 
     for path in weight_files(folder):
@@ -364,6 +387,7 @@ def _broken_weights(folder: Path) -> Path | None:
     return None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as one line tells it."""
     lines: list[Any] = [line for line in str(error).splitlines() if line.strip()]
     return str(lines[0])[:200] if lines else type(error).__name__

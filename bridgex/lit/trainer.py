@@ -15,8 +15,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from bridgex.config.settings import Settings
+from bridgex.config.train_settings import FinetuneSettings, TrainSettings
 from bridgex.errors import UserError
 
+MakeFitTrainer = Callable[[Sequence[Callback]], Trainer]
+"""Makes a fresh trainer for fine-tuning with these callbacks beside a run's own."""
 MakeTrainer = Callable[[Sequence[Callback]], Trainer]
 """Makes a fresh trainer with these callbacks beside a run's own."""
 
@@ -55,7 +58,7 @@ def _user_error(error: ProcessRaisedException) -> UserError | None:
     return UserError(*told.strip().splitlines()) if found else None
 
 
-def make_trainer(settings: Settings, callbacks: Sequence[Callback], devices: int = 1) -> Trainer:
+def make_trainer(settings: Settings | TrainSettings, callbacks: Sequence[Callback], devices: int = 1) -> Trainer:
     """A fresh trainer with the run's own callbacks and these; it logs nothing and writes nothing by itself.
 
     Args:
@@ -76,8 +79,39 @@ def make_trainer(settings: Settings, callbacks: Sequence[Callback], devices: int
         ) from None
 
 
-def _trainer(settings: Settings, callbacks: Sequence[Callback], devices: int) -> Trainer:
+def make_fit_trainer(settings: TrainSettings, callbacks: Sequence[Callback]) -> Trainer:
+    """A fresh trainer for fine-tuning, which writes nothing by itself.
+
+    Args:
+        settings: of the run.
+        callbacks: in addition to the run's own.
+
+    Raises:
+        UserError: this machine lacks the device or the precision.
+    """
+    own = [target.build(Callback) for target in settings.callbacks.values()]
+    finetune: FinetuneSettings = settings.finetune
+    try:
+        return _trainer(
+            settings,
+            [*own, *callbacks],
+            1,
+            precision=finetune.precision,
+            accumulate_grad_batches=finetune.accumulate,
+            gradient_clip_val=finetune.clip_norm,
+            max_epochs=1,  # a training is one pass over its numbered batches
+            limit_val_batches=0,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise UserError(
+            f"trainer.accelerator={settings.trainer.accelerator}, finetune.precision={finetune.precision}: {told}"
+        ) from None
+
+
+def _trainer(settings: Settings | TrainSettings, callbacks: Sequence[Callback], devices: int, **more: Any) -> Trainer:
     return RunTrainer(
+        **more,
         accelerator=settings.trainer.accelerator,
         devices=devices,
         strategy=_strategy(settings.trainer.accelerator) if devices > 1 else "auto",

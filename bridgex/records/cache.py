@@ -1,4 +1,4 @@
-"""Profiles of languages, kept between runs and shared by many processes."""
+"""Arrays that runs share: profiles of languages, representations before fine-tuning."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ _UNREMARKED = (0).to_bytes(2, "little")
 _REMARKED = _DIGEST.to_bytes(2, "little")
 
 
-class ProfileCache:
+class ArrayCache:
     """Arrays by key, one `.npz` file each, whole or not there.
 
     A file is an ordinary zip archive whose closing remark is the SHA-256 of all that stands before it, so that a
     damaged one is seen before any of it is read.
 
     Args:
-        folder: `cache.dir`; the files lie in `profiles` below it.
+        folder: `cache.dir`.
+        kind: what is kept; the name of the folder below it.
 
     Example:
-        >>> cache = ProfileCache(Path("outputs/cache"))  # doctest: +SKIP
+        >>> cache = ArrayCache(Path("outputs/cache"), "profiles")  # doctest: +SKIP
         >>> cache.put({"model": "6f1e", "language": "sw"}, {"share_1": np.ones(3)})  # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "profiles"
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder = folder / kind
 
     def get(self, key: Mapping[str, str]) -> dict[str, npt.NDArray[Any]] | None:
         """The arrays kept under a key; None: none are, or the file is damaged, which removes it."""
@@ -50,6 +51,10 @@ class ProfileCache:
             with contextlib.suppress(OSError):
                 path.unlink()
         return arrays
+
+    def has(self, key: Mapping[str, str]) -> bool:
+        """Whether something is kept under a key; that it is whole shows when it is read."""
+        return self.path(key).is_file()
 
     def put(self, key: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Keeps arrays under a key, in place of what was there.

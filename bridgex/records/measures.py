@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bridgex.records.files import write_text
 from bridgex.records.schema import MeasureRow, StrategyRecord
+from bridgex.records.train_schema import DriftRecord, TrainMeasureRow, TrainMetrics
 
 # Strategies that read activations, and of those the site and how tokens become one number; the others read words,
 # answers or nothing.
@@ -52,6 +53,74 @@ def measure_rows(
                 rows.append(
                     row(bridge=bridge, block=block, measure="num_neurons", value=float(size), estimator=None, n=None)
                 )
+    return rows
+
+
+def train_measure_rows(metrics: TrainMetrics, drift: Iterable[DriftRecord]) -> list[TrainMeasureRow]:
+    """What a run of train.py measured: transfer, drift of every block by both estimators, controls, distances.
+
+    Args:
+        metrics: of the run.
+        drift: of its last step, every pooling.
+    """
+    row = partial(
+        TrainMeasureRow,
+        model=metrics.model,
+        source=metrics.source,
+        bridge=None,
+        seed=metrics.seed,
+        freeze=metrics.freeze,
+        block=None,
+        site="none",
+        pooling="none",
+        estimator=None,
+        n=None,
+    )
+    rows = []
+    for code, score in metrics.transfer.items():
+        rows.append(row(target=code, measure="transfer", value=score.score, n=score.n))
+        if score.gap is not None:
+            rows.append(row(target=code, measure="transfer_gap", value=score.gap, n=score.n))
+    for found in drift:
+        for estimator in ("unbiased", "biased"):
+            values: list[float | None] = getattr(found, estimator)
+            rows += [
+                row(
+                    target=found.language,
+                    measure="drift",
+                    value=value,
+                    n=found.n,
+                    block=block,
+                    site="hidden",
+                    pooling=found.pooling,
+                    estimator=estimator,
+                )
+                for block, value in enumerate(values)
+                if value is not None
+            ]
+    controls = metrics.controls
+    for measure, values_of in (
+        ("untrained", controls.untrained),
+        ("hypothesis_only", controls.hypothesis_only or {}),
+        ("fertility", controls.fertility),
+        ("profile_similarity", controls.profile_similarity),
+    ):
+        rows += [row(target=code, measure=measure, value=value) for code, value in values_of.items()]
+    for code, blocks in controls.alignment.items():
+        rows += [
+            row(
+                target=code,
+                measure="alignment",
+                value=value,
+                block=block,
+                site="hidden",
+                pooling=metrics.pooling,
+                estimator=metrics.estimator,
+            )
+            for block, value in blocks.items()
+        ]
+    for kind, by_code in metrics.distances.items():
+        rows += [row(target=code, measure=f"distance_{kind}", value=value) for code, value in by_code.items()]
     return rows
 
 

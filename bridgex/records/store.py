@@ -21,7 +21,8 @@ from bridgex.errors import UserError
 from bridgex.records.files import place_problem, write_json, write_text, writing
 from bridgex.records.log import LogFile
 from bridgex.records.predictions import read_predictions
-from bridgex.records.schema import Metrics, State, Status
+from bridgex.records.schema import Metrics, Record, State, Status
+from bridgex.records.train_files import has_begun
 
 # Two tasks differ in a hundred keys; so many are named.
 _MAX_KEYS = 8
@@ -109,14 +110,14 @@ class RunFolder:
         """
         changed = [name for name, value in fingerprints.items() if self.status.fingerprints.get(name, value) != value]
         # Where nothing was asked yet, nothing can be mixed: a mended file is what the user wants.
-        if changed and read_predictions(self.folder):
+        if changed and (read_predictions(self.folder) or has_begun(self.folder)):
             raise UserError(
                 f"{self.folder}: was begun with other files of {', '.join(sorted(changed))}. "
                 f"Give a new hydra.run.dir, or delete this folder"
             )
         self.set(fingerprints={**self.status.fingerprints, **fingerprints})
 
-    def finish(self, metrics: Metrics) -> None:
+    def finish(self, metrics: Record) -> None:
         """Writes metrics.json and marks the run done."""
         write_json(self.folder / "metrics.json", metrics)
         self.set(state="done", error=None, end=_now())

@@ -17,8 +17,8 @@ from bridgex.records.train_schema import DriftRecord, LabelRecord, Measured, Tra
 
 R = TypeVar("R", bound=Record)
 
-CHECKPOINT = "checkpoint.ckpt"
-"""Weights, optimiser and step of a run that is not finished."""
+CHECKPOINTS = {"fine-tuned": "checkpoint.ckpt", "hypothesis-only": "checkpoint-hypothesis.ckpt"}
+"""Weights, optimiser and step of the models of a run that is not finished."""
 _PARTS = "measured"
 
 
@@ -29,7 +29,7 @@ def is_train_run(folder: Path) -> bool:
 
 def has_begun(folder: Path) -> bool:
     """Whether a run of train.py has left anything in a folder that another model or other data would spoil."""
-    return any((folder / name).exists() for name in (CHECKPOINT, _PARTS))
+    return any((folder / name).exists() for name in (*CHECKPOINTS.values(), _PARTS))
 
 
 def read_train_metrics(folder: Path) -> TrainMetrics:
@@ -97,7 +97,8 @@ def read_drift(folder: Path) -> list[DriftRecord]:
 
 def clean_up(folder: Path) -> None:
     """Removes what only an unfinished run needs."""
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in CHECKPOINTS.values():
+        (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / _PARTS, ignore_errors=True)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from bridgex.records.schema import Record
+from bridgex.records.schema import MeasureRow, Record
 
 RelationName = Literal["drift ~ distance", "drift ~ transfer", "distance ~ transfer"]
 
@@ -46,6 +46,12 @@ class Measured(Record):
     step: int
     answers: list[LabelRecord] = Field(description="empty before the last step")
     drift: list[DriftRecord] = Field(description="one for each pooling; empty for the controls")
+
+
+class TrainMeasureRow(MeasureRow):
+    """One line of measures.jsonl of train.py."""
+
+    freeze: str = Field(description="none, or what was frozen")
 
 
 class TransferScore(Record):

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from bridgex.errors import UserError
 from bridgex.records.files import write_text
+from bridgex.records.train_files import is_train_run
 from bridgex.report import ablation_part, answers_part, beside_part, ranking_part
-from bridgex.report.markup import Html, Section, document, exact, join, section, tag
+from bridgex.report.about_part import about, verdict_box
+from bridgex.report.markup import Html, document, join, tag
 from bridgex.report.run_files import RunFiles, english, read_run
 from bridgex.report.sweep_page import sweep_page
-from bridgex.report.words import SIGNS, Verdict, verdict
+from bridgex.report.train_page import train_page
+from bridgex.report.train_run import read_train_run
+from bridgex.report.words import SIGNS, verdict
 
 PAGE = "report.html"
 _FILES = (
@@ -23,7 +27,6 @@ _FILES = (
     "measures.jsonl",
     "log.jsonl",
 )
-_MAX_TEXT = 20_000
 
 
 def write_run_page(folder: Path) -> Path:
@@ -38,6 +41,8 @@ def write_run_page(folder: Path) -> Path:
     Raises:
         UserError: the page cannot be written.
     """
+    if is_train_run(folder):
+        return _write(folder, train_page(read_train_run(folder)))
     return _write(folder, run_page(read_run(folder)))
 
 
@@ -79,6 +84,7 @@ def write_page(path: Path) -> Path:
 def run_page(run: RunFiles) -> str:
     """The page of a run."""
     found = verdict(run)
+    box = verdict_box(found.kind, SIGNS[found.kind], found.sentence, found.remarks, run.problems, run.status)
     parts = [
         answers_part.routes(run),
         beside_part.beside(run),
@@ -88,10 +94,10 @@ def run_page(run: RunFiles) -> str:
         ablation_part.ablation(run),
         answers_part.errors(run),
         answers_part.samples(run),
-        _about(run),
+        about(run.folder, run.status, run.config_text, _FILES),
     ]
     title = " ".join(filter(None, [run.name("task"), run.pair, _model(run)])) or run.folder.name
-    return document(f"{title} - bridgex", join(*_head(run), _verdict(run, found)), parts)
+    return document(f"{title} - bridgex", join(*_head(run), box), parts)
 
 
 def _head(run: RunFiles) -> list[Html]:
@@ -107,44 +113,6 @@ def _head(run: RunFiles) -> list[Html]:
         tag("h1", title),
         tag("p", " · ".join(fact for fact in facts if fact), class_="quiet"),
     ]
-
-
-def _verdict(run: RunFiles, found: Verdict) -> Html:
-    parts = [tag("p", tag("span", SIGNS[found.kind], class_="sign", aria_hidden="true"), found.sentence)]
-    parts[0] = tag("div", parts[0], class_=found.kind)
-    if run.status is not None and run.status.error:
-        parts.append(exact(run.status.error[:_MAX_TEXT]))
-    parts += [tag("p", remark) for remark in found.remarks]
-    parts += [tag("p", f"Attention: {problem}.") for problem in run.problems]
-    if run.status is not None:
-        parts += [tag("p", f"Note: {note}.") for note in run.status.notes]
-    return tag("div", *parts, class_=f"verdict {found.kind}")
-
-
-def _about(run: RunFiles) -> Section:
-    status = run.status
-    parts: list[str] = []
-    if status is not None:
-        if status.details:
-            parts += [tag("h3", "Checked and found so"), tag("ul", *(tag("li", detail) for detail in status.details))]
-        facts = {
-            "state": status.state,
-            "start": status.start,
-            "end": status.end,
-            "host": status.host,
-            "device": status.device,
-            "git revision": status.git_revision,
-            "config hash": status.config_hash,
-            **{f"{name} fingerprint": value for name, value in status.fingerprints.items()},
-            "versions": ", ".join(f"{name} {version}" for name, version in status.versions.items()),
-        }
-        shown = [join(tag("dt", name), tag("dd", value)) for name, value in facts.items() if value]
-        parts += [tag("h3", "Run"), tag("dl", *shown)]
-    if run.config_text:
-        parts.append(tag("details", tag("summary", "config.yaml"), exact(run.config_text[:_MAX_TEXT])))
-    links = [tag("a", name, href=name) for name in _FILES if (run.folder / name).is_file()]
-    parts.append(tag("p", "Files: ", *(join(link, " ") for link in links), class_="small"))
-    return section("run", "How it was run", *parts)
 
 
 def _model(run: RunFiles) -> str:

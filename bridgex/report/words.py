@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from bridgex.records.schema import Metrics, OracleScore, Paired, Ranking, StrategyRecord
+from bridgex.records.schema import Metrics, OracleScore, Paired, Ranking, Status, StrategyRecord
 from bridgex.report.against_direct import Comparison, against_direct
 from bridgex.report.run_files import RunFiles
 from bridgex.report.tables import interval, number, p_equals
@@ -39,7 +39,8 @@ class Verdict(NamedTuple):
 def verdict(run: RunFiles) -> Verdict:
     """The verdict of a run in whatever state it is."""
     if run.metrics is None or not run.is_done:
-        return _unfinished(run)
+        asked = f"{len(run.predictions)} answers are on record." if run.predictions else "No answer is on record yet."
+        return unfinished(run.status, asked)
     metrics = run.metrics
     remarks = [_guessing(metrics)]
     if metrics.oracle is not None and len(_candidates(run.ranking, metrics)) > 1:
@@ -54,6 +55,21 @@ def verdict(run: RunFiles) -> Verdict:
         f"{_comparison(metrics, metrics.chosen, metrics.paired)} {_chosen_by(run, metrics)}",
         tuple(remarks),
     )
+
+
+def unfinished(status: Status | None, on_record: str) -> Verdict:
+    """The verdict of a run of any kind that has no scores to show.
+
+    Args:
+        status: None: not known.
+        on_record: how far it got, in a sentence.
+    """
+    if status is None:
+        return Verdict("failed", "What became of this run is not known: status.json is missing or damaged.")
+    sentence = _STATES[status.state]
+    if status.state == "done":
+        return Verdict("none", sentence)
+    return Verdict("failed" if status.state == "failed" else "unfinished", sentence, (on_record,))
 
 
 def kind_of(paired: Paired) -> Kind:
@@ -84,16 +100,6 @@ def comparisons(run: RunFiles, metrics: Metrics) -> dict[str, Comparison]:
 def planned_route(metrics: Metrics) -> str | None:
     """The route whose test against direct was planned: that of a bridge chosen without labels."""
     return None if metrics.chosen is None or uses_labels(metrics.paired) else f"via {metrics.chosen}"
-
-
-def _unfinished(run: RunFiles) -> Verdict:
-    if run.status is None:
-        return Verdict("failed", "What became of this run is not known: status.json is missing or damaged.")
-    sentence = _STATES[run.status.state]
-    asked = f"{len(run.predictions)} answers are on record." if run.predictions else "No answer is on record yet."
-    if run.status.state == "done":
-        return Verdict("none", sentence)
-    return Verdict("failed" if run.status.state == "failed" else "unfinished", sentence, (asked,))
 
 
 def _comparison(metrics: Metrics, chosen: str, paired: Paired) -> str:

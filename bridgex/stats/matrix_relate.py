@@ -89,11 +89,11 @@ def mrqap(
     named = {"outcome": _matrix(outcome, "outcome", shape)}
     named |= {f"predictor {name!r}": _matrix(m, f"predictor {name!r}", shape) for name, m in predictors.items()}
     matrices = np.stack(list(named.values()))
-    complete = np.isfinite(matrices).all(axis=0)
+    complete: Cells = np.logical_and.reduce(np.isfinite(matrices))
     languages = np.flatnonzero(complete.any(axis=0) | complete.any(axis=1))
     if len(languages) < MIN_LANGUAGES:
         raise ValueError(
-            f"{len(languages)} of {shape[0]} languages have a cell with all values, MRQAP needs at least {MIN_LANGUAGES}"
+            f"{len(languages)} of {shape[0]} languages have a cell with all values, MRQAP needs {MIN_LANGUAGES} or more"
         )
     num_cells, num_needed = int(complete.sum()), len(predictors) + 2
     if num_cells < num_needed:

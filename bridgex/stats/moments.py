@@ -1,5 +1,6 @@
 """Similarity of two representations of the same samples, for all blocks at once, from sums of a fixed size."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -77,20 +78,34 @@ def zero_sums(shift_x: Tensor, shift_y: Tensor) -> CrossSums:
         )
     if shift_x.dtype != torch.float64 or shift_y.dtype != torch.float64:
         raise ValueError(f"shifts must be float64, got {shift_x.dtype} and {shift_y.dtype}")
-    (num_blocks, width), width_y = shift_x.shape, shift_y.shape[1]
+    (num_blocks, d), e = shift_x.shape, shift_y.shape[1]
 
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.float64, device=shift_x.device)
 
+    def per_block(*shape: int) -> Tensor:
+        return zeros(num_blocks, *shape)
+
     return CrossSums(
-        zeros(),
-        *(zeros(num_blocks, *shape) for shape in ((width, width), (width, width_y), (width_y, width_y))),
-        *(zeros(num_blocks, columns) for columns in (width, width_y, width, width, width_y, width_y)),
-        *(zeros(num_blocks) for _ in range(5)),
-        zeros(),
-        zeros(),
-        shift_x,
-        shift_y,
+        n=zeros(),
+        sxx=per_block(d, d),
+        sxy=per_block(d, e),
+        syy=per_block(e, e),
+        sx=per_block(d),
+        sy=per_block(e),
+        sax=per_block(d),
+        sbx=per_block(d),
+        say=per_block(e),
+        sby=per_block(e),
+        sa=per_block(),
+        sb=per_block(),
+        saa=per_block(),
+        sab=per_block(),
+        sbb=per_block(),
+        eps_x=zeros(),
+        eps_y=zeros(),
+        shift_x=shift_x.detach(),
+        shift_y=shift_y.detach(),
     )
 
 
@@ -166,7 +181,8 @@ def cka_of(sums: CrossSums, estimator: CkaEstimator = "unbiased") -> list[float 
     and e: `sum d = sum a - n m'm` and
     `d.e = sum ab - 2 k'(sum a y) - 2 m'(sum b x) + k'k sum a + m'm sum b + 4 m'Sxy k - 3 n m'm k'k`, then
     `tr(K L) - d.e n / (n-2) + (sum d)(sum e) / ((n-1)(n-2))`.
-    Around a shift that is the mean of B of the samples, at most about `(n / B)^2` units of rounding are lost.
+    Around a shift that is the mean of B of the samples, at most about `(n / B)^2` units of rounding of the last product
+    are lost.
 
     Args:
         sums: of at least 4 samples (`unbiased`) or 2 (`biased`).
@@ -174,7 +190,8 @@ def cka_of(sums: CrossSums, estimator: CkaEstimator = "unbiased") -> list[float 
 
     Returns:
         A value a block; None where a side does not vary over samples beyond 16 units of rounding of its rows, or varies
-        in a single sample only (`unbiased`).
+        in a single sample only (`unbiased`; also where the shift was made of few samples, and one of those exceeds all
+        others so far that their share is lost to rounding).
 
     Raises:
         ValueError: too few samples, an unknown estimator, a shift more than 100 standard deviations from a mean.
@@ -318,9 +335,10 @@ def _side(name: str, n: Tensor, row_sum: Tensor, total: Tensor, shift: Tensor, e
     return _Side(mean, total, spread, distance, varies)
 
 
-def _centred(n: int, cross: Tensor, x: _Side, y: _Side) -> list[Tensor]:
-    """Sums of products of centred rows, `[D, E]` a block."""
-    return [block - n * torch.outer(a, b) for block, a, b in zip(cross, x.mean, y.mean, strict=True)]
+def _centred(n: int, cross: Tensor, x: _Side, y: _Side) -> Iterator[Tensor]:
+    """Sums of products of centred rows, `[D, E]`, a block at a time: all at once would double the memory."""
+    for block, mean_x, mean_y in zip(cross, x.mean, y.mean, strict=True):
+        yield block - n * torch.outer(mean_x, mean_y)
 
 
 def _hsic(

@@ -1,4 +1,4 @@
-"""Correlations over languages, many at once: permutation p, corrected over the family, and how far they can be trusted."""
+"""Families of correlations over languages: permutation p, corrected over the family, intervals, partial ones."""
 
 import itertools
 import math
@@ -71,7 +71,8 @@ def relate_family(
     Missing: a language counts in a test that has both its values, and one that counts in no test leaves the family.
     An order moves a left vector over all languages of the family, its gaps too; where a gap meets a value both drop
     out and the rest is ranked anew, as in the observed order. An order that leaves less than a test needs has rho 0.
-    The maximum weighs tests by |rho|, so tests with fewer languages, whose |rho| is larger by chance, rule it.
+    The maximum weighs tests by |rho|, so tests with fewer languages, whose |rho| is larger by chance, rule it; as their
+    |rho| takes few values and ties count, p_max is then conservative.
 
     Values that differ by less than 1e-12 of the largest in their vector are ties, so that rounding is not ranked.
 
@@ -191,7 +192,8 @@ def _varies(values: Floats) -> bool:
 def _signs(values: Floats) -> Floats:
     """`[languages, languages]`, sign of row less column; a gap, which is never kept, counts as 0."""
     filled = np.nan_to_num(values)
-    return np.sign(filled[:, None] - filled)
+    signs: Floats = np.sign(filled[:, None] - filled)
+    return signs
 
 
 def _centred_ranks(signs: Floats, keep: Floats) -> Floats:
@@ -203,7 +205,8 @@ def _centred_ranks(signs: Floats, keep: Floats) -> Floats:
 def _correlations(a: Floats, b: Floats) -> Floats:
     """Of each row, both sides centred; NaN where a side does not vary."""
     size = np.sqrt(np.square(a).sum(axis=-1) * np.square(b).sum(axis=-1))
-    return np.divide((a * b).sum(axis=-1), size, out=np.full(len(size), np.nan), where=size > 0)
+    found: Floats = np.divide((a * b).sum(axis=-1), size, out=np.full(len(size), np.nan), where=size > 0)
+    return found
 
 
 def _permuted_spearman(left: Floats, right: Floats, orders: Permutations) -> Floats:

@@ -208,7 +208,7 @@ def test_weights_are_weighed_in_the_bits_that_they_will_have(
     with pytest.raises(UserError, match=f"for its weights in {[*more.values(), 'float32'][0]}, and"):
         loading.load_model(model(**more), folder)
     monkeypatch.setattr(loading, "_free_bytes", lambda: int(on_disk * share) + 1)
-    loading._weigh(model(**more), folder)
+    loading.weigh(model(**more), folder)
 
 
 def test_quantisation_is_part_of_the_fingerprint_and_the_device_map_is_not(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bridgex.errors import UserError
-from bridgex.records.cache import ProfileCache
+from bridgex.records.cache import ArrayCache
 
 KEY = {"model": "6f1e", "dtype": "float32", "language": "sw", "text": "ab"}
 ARRAYS = {"share_1": np.linspace(0, 1, 50), "num": np.array([3, 1]), "mean_1": np.full((2, 3), 0.1, dtype=np.float32)}
@@ -22,7 +22,7 @@ def assert_same(found: dict[str, np.ndarray] | None) -> None:
 
 
 def test_what_is_put_is_got(tmp_path: Path) -> None:
-    cache = ProfileCache(tmp_path)
+    cache = ArrayCache(tmp_path, "profiles")
     assert cache.get(KEY) is None
     cache.put(KEY, ARRAYS)
     assert_same(cache.get(KEY))
@@ -33,21 +33,21 @@ def test_what_is_put_is_got(tmp_path: Path) -> None:
 
 
 def test_the_file_is_an_ordinary_archive(tmp_path: Path) -> None:
-    cache = ProfileCache(tmp_path)
+    cache = ArrayCache(tmp_path, "profiles")
     cache.put(KEY, ARRAYS)
     with np.load(cache.path(KEY), allow_pickle=False) as archive:
         np.testing.assert_array_equal(archive["share_1"], ARRAYS["share_1"])
 
 
 def test_a_file_of_another_key_is_not_taken(tmp_path: Path) -> None:
-    cache, other = ProfileCache(tmp_path), {**KEY, "text": "cd"}
+    cache, other = ArrayCache(tmp_path, "profiles"), {**KEY, "text": "cd"}
     cache.put(KEY, ARRAYS)
     cache.path(KEY).rename(cache.path(other))
     assert cache.get(other) is None
 
 
 def test_a_cut_file_is_missing_and_removed(tmp_path: Path) -> None:
-    cache = ProfileCache(tmp_path)
+    cache = ArrayCache(tmp_path, "profiles")
     cache.put(KEY, ARRAYS)
     whole = cache.path(KEY).read_bytes()
     for length in (*range(0, len(whole), 97), len(whole) - 1):
@@ -59,7 +59,7 @@ def test_a_cut_file_is_missing_and_removed(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_is_seen_wherever_it_is(tmp_path: Path) -> None:
-    cache = ProfileCache(tmp_path)
+    cache = ArrayCache(tmp_path, "profiles")
     cache.put(KEY, ARRAYS)
     whole = cache.path(KEY).read_bytes()
     for place in range(0, len(whole), 7):
@@ -71,17 +71,17 @@ def test_a_flipped_bit_is_seen_wherever_it_is(tmp_path: Path) -> None:
 
 def test_objects_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bad: arrays of Python objects"):
-        ProfileCache(tmp_path).put(KEY, {"bad": np.array([{}])})
+        ArrayCache(tmp_path, "profiles").put(KEY, {"bad": np.array([{}])})
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_line(tmp_path: Path) -> None:
     (tmp_path / "profiles").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be written .* give another cache\.dir"):
-        ProfileCache(tmp_path).put(KEY, ARRAYS)
+        ArrayCache(tmp_path, "profiles").put(KEY, ARRAYS)
 
 
 def _write(folder: Path) -> int:
-    cache, missing = ProfileCache(folder), 0
+    cache, missing = ArrayCache(folder, "profiles"), 0
     for _ in range(30):
         cache.put(KEY, ARRAYS)
         found = cache.get(KEY)

@@ -110,3 +110,28 @@ def factors_data(rows: int, samples: int, seed: int, heavy: bool = False) -> Ten
         x = x * np.abs(random.standard_normal((1, samples))) ** 2
         x = x / (1 + np.exp(-np.clip(3 * x, -50, 50)))
     return torch.from_numpy(x.astype(np.float32))
+
+
+def published_embeddings(seed: int, samples: int, width: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings before and after, float64, from numpy's legacy generator, whose stream is frozen."""
+    random = np.random.RandomState(seed)
+    x = random.standard_normal((samples, width))
+    y = x + 0.8 * random.standard_normal((samples, width)) * np.linspace(0.5, 2, width)
+    if kind == "heavy":
+        x, y = x**3, y**3
+    if kind == "offset":
+        offset = 10 * random.standard_normal(width)
+        x, y = x + offset, y + offset
+    return x, y
+
+
+def published_cka() -> dict[str, Callable[..., float]]:
+    """Functions of `src/CKA.py` of a checkout of the published scripts on drift, by name, or skip."""
+    root = os.environ.get("BRIDGEX_REFERENCE_DRIFT")
+    if not root:
+        pytest.skip("BRIDGEX_REFERENCE_DRIFT names no checkout of the published scripts")
+    tree = ast.parse((Path(root) / "src" / "CKA.py").read_text(encoding="utf-8"))
+    body = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    namespace: dict[str, object] = {"np": np}
+    exec(compile(ast.Module(body, []), "CKA.py", "exec"), namespace)
+    return {node.name: namespace[node.name] for node in body}  # type: ignore[misc]

@@ -25,6 +25,7 @@ def fetch(
     endpoint: str | None = None,
     addresses: tuple[str, ...] | None = None,
     wait: Callable[[float], None] = time.sleep,
+    with_training: bool = False,
 ) -> Fetched:
     """Fetches languages of a data set into `root/name`, beside those that are there.
 
@@ -36,6 +37,7 @@ def fetch(
         endpoint: of the hub; None: huggingface.co, or what HF_ENDPOINT names.
         addresses: of plain files, with `{}` for the file; None: the data set's own.
         wait: sleeps between tries.
+        with_training: whether rows to fine-tune on are wanted, too.
 
     Raises:
         UserError: a mistake in the names, no network, access refused, files that are not what they should be, or no
@@ -49,7 +51,7 @@ def fetch(
     readme = folder / "README.md"
     if readme.is_file() and OURS not in readme.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"{readme}: not written by bridgex data fetch, which would change it. Give another --root")
-    job = Job(data, wanted, folder, watcher, endpoint, addresses, wait)
+    job = Job(data, wanted, folder, watcher, endpoint, addresses, wait, with_training)
     plain = {"muse": fetch_muse, "freedict_sw": fetch_freedict, "ntrex": fetch_ntrex}
     try:
         return plain[name](job) if data.source is None else fetch_from_hub(job)

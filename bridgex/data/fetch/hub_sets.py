@@ -28,7 +28,8 @@ def fetch_from_hub(job: Job) -> Fetched:
     Raises:
         UserError: as `fetch`.
     """
-    data, splits = job.data, [split.name for split in job.data.splits]
+    data = job.data
+    splits = [split.name for split in data.splits if job.with_training or split.purpose != "fine-tuning"]
     sources = {code: data.source_of(code) for code in job.codes}
     if data.name == "xcopa" and "en" in sources:
         sources.setdefault(copa.ANSWERS_FROM, data.source)

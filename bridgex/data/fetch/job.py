@@ -60,6 +60,7 @@ class Job:
         endpoint: of the hub; None: huggingface.co, or HF_ENDPOINT.
         addresses: of plain files; None: the data set's own.
         wait: sleeps between tries.
+        with_training: whether rows to fine-tune on are wanted, too, which are many times as many.
     """
 
     data: DataSet
@@ -69,6 +70,7 @@ class Job:
     endpoint: str | None
     addresses: tuple[str, ...] | None
     wait: Callable[[float], None]
+    with_training: bool = False
 
 
 def address(job: Job) -> str:

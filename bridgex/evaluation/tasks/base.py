@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import ReadsData, Settings
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Dialogue
 from bridgex.evaluation.routes import Route
@@ -145,6 +145,52 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def dialogue(self, item: Item, source: Language, target: Language, route: Route) -> Dialogue:
         """Asks one item on a route."""
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Pairs of texts with one label of a few, the same in several languages.
+
+    Attributes:
+        ids: of the items, the same in every language.
+        groups: what items of one premise have in common.
+        labels: number of each item's class.
+        texts: by language, the two texts of every item.
+        fingerprint: SHA-256 of what was read.
+        origins: by language, where its texts come from.
+        notes: what a reader of the results must know of the data.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    labels: tuple[int, ...]
+    texts: Mapping[str, tuple[tuple[str, str], ...]]
+    fingerprint: str
+    origins: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+class PairTask(ABC):
+    """What a task needs beside the rest of it for a model to be fine-tuned on it: pairs of texts with a class each."""
+
+    class_names: ClassVar[tuple[str, ...]]
+    """The classes by their numbers."""
+
+    @abstractmethod
+    def pairs(self, settings: ReadsData, codes: Sequence[str], split: str) -> LabelledPairs:
+        """The pairs of a part of the data in these languages, parallel.
+
+        Raises:
+            UserError: a language or a part is missing, or the rows cannot be trusted.
+        """
+
+    @abstractmethod
+    def pair_problems(self, settings: ReadsData, codes: Sequence[str], split: str) -> list[str]:
+        """Which languages lack a part of the data, one line each; reads nothing large."""
+
+    @abstractmethod
+    def pair_languages(self, settings: ReadsData, split: str) -> list[str]:
+        """Codes of the languages that have a part of the data."""
 
 
 def read_bridges(codes: Sequence[str], read: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:

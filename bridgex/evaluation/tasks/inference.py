@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import ReadsData, Settings
 from bridgex.data import task_rows
 from bridgex.data.task_rows import InferenceRow, ParallelRows
+from bridgex.evaluation.tasks.base import LabelledPairs, PairTask
 from bridgex.evaluation.tasks.choices import ChoiceTask
 from bridgex.evaluation.tasks.context import Asked, Side
 
@@ -18,12 +19,13 @@ LABELS = ("entailment", "neutral", "contradiction")
 """By their numbers in the data."""
 
 
-class Inference(ChoiceTask):
+class Inference(ChoiceTask, PairTask):
     """XNLI and its like: premise in the source language, hypothesis in the target language."""
 
     chance: ClassVar[float | None] = 1 / 3
     shots_split: ClassVar[str | None] = "validation"
     option_names: ClassVar[tuple[str, ...]] = ("letter", "label")
+    class_names: ClassVar[tuple[str, ...]] = LABELS
 
     variant: Literal["xnli", "afrixnli"] = Field("xnli", description="the data set")
 
@@ -53,3 +55,24 @@ class Inference(ChoiceTask):
     def answers(self, asked: Asked) -> list[str]:
         """The labels' names."""
         return list(LABELS)
+
+    def pairs(self, settings: ReadsData, codes: Sequence[str], split: str) -> LabelledPairs:
+        """Premises and hypotheses; the label is that of the first language, where languages differ in a few."""
+        found = task_rows.inference_rows(settings, codes, split, dataset=self.variant)
+        return LabelledPairs(
+            ids=found.ids,
+            groups=found.groups,
+            labels=tuple(row.label for row in found.rows[codes[0]]),
+            texts={code: tuple((row.premise, row.hypothesis) for row in found.rows[code]) for code in codes},
+            fingerprint=found.fingerprint,
+            origins=found.origins,
+            notes=found.notes,
+        )
+
+    def pair_problems(self, settings: ReadsData, codes: Sequence[str], split: str) -> list[str]:
+        """Languages without rows of the variant."""
+        return task_rows.problems(settings, self.variant, codes, [split])
+
+    def pair_languages(self, settings: ReadsData, split: str) -> list[str]:
+        """Languages with rows of the variant."""
+        return task_rows.languages(settings, self.variant, split)

@@ -1,0 +1,220 @@
+"""A fine-tuning run's files as a page needs them: what is not there yet, or damaged, is said and not fatal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridgex.config.settings import from_yaml
+from bridgex.errors import UserError
+from bridgex.records.schema import Status
+from bridgex.records.store import read_status
+from bridgex.records.train_files import read_answers, read_drift, read_train_metrics
+from bridgex.records.train_schema import DriftRecord, LabelRecord, TrainMetrics
+from bridgex.stats.paired import difference_interval
+
+# Depths between which blocks are the middle of a model, as probe.depth has them.
+_MIDDLE = (0.3125, 0.6875)
+_FULL, _HYPOTHESIS_ONLY = "fine-tuned", "hypothesis-only"
+
+DriftMap = Mapping[str, Mapping[int, float]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What the folder of a run of train.py holds.
+
+    Attributes:
+        folder: where it lies.
+        status: None where status.json is missing or damaged.
+        config: empty where config.yaml is missing or damaged.
+        config_text: config.yaml as it is.
+        metrics: None where there are none yet.
+        drift: all lines of drift.jsonl.
+        right: 1 where an answer is right, 0 where not, by model, language and item, with the item's group.
+        num_answers: lines of answers.jsonl.
+        problems: which files could not be read.
+    """
+
+    folder: Path
+    status: Status | None
+    config: Mapping[str, Any]
+    config_text: str
+    metrics: TrainMetrics | None
+    drift: tuple[DriftRecord, ...]
+    right: Mapping[tuple[str, str], Mapping[str, tuple[int, str]]]
+    num_answers: int
+    problems: tuple[str, ...]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run ended well."""
+        return self.status is not None and self.status.state == "done"
+
+    @property
+    def sources(self) -> list[str]:
+        """Codes of the languages that were fine-tuned on; empty where no file tells."""
+        if self.metrics is not None:
+            return self.metrics.source.split("+")
+        found = self.config.get("source")
+        codes = found.split("+") if isinstance(found, str) else found
+        return [str(code) for code in codes] if isinstance(codes, list) else []
+
+    def name(self, group: str) -> str:
+        """The name of a config group's choice; empty where the config does not tell."""
+        return str(self.settings(group).get("name", ""))
+
+    def settings(self, group: str) -> Mapping[str, Any]:
+        """What the config says of a group; empty where it does not."""
+        node = self.config.get(group)
+        return node if isinstance(node, Mapping) else {}
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Steps at which drift was measured."""
+        return sorted({row.step for row in self.drift})
+
+    @cached_property
+    def poolings(self) -> list[str]:
+        """Poolings with drift on record, the reported one first."""
+        first = [self.metrics.pooling] if self.metrics is not None else []
+        return list(dict.fromkeys([*first, *(row.pooling for row in self.drift)]))
+
+    def last_drift(self, pooling: str) -> DriftMap:
+        """Drift by language and block at the last step; missing blocks are left out."""
+        if self.metrics is not None and pooling == self.metrics.pooling:
+            return self.metrics.drift
+        is_biased = self.metrics is not None and self.metrics.estimator != "unbiased"
+        return {
+            row.language: {
+                block: value
+                for block, value in enumerate(row.biased if is_biased else row.unbiased)
+                if value is not None
+            }
+            for row in self.last_rows(pooling)
+        }
+
+    def last_rows(self, pooling: str) -> list[DriftRecord]:
+        """Lines of drift.jsonl at the last step."""
+        return [row for row in self.drift if row.pooling == pooling and row.step == self.steps[-1]]
+
+
+class Against(NamedTuple):
+    """How much higher the fine-tuned model scores than a control on the same items.
+
+    Attributes:
+        difference: score less the control's.
+        ci95: its 95 % interval; None: cannot be had.
+    """
+
+    difference: float
+    ci95: tuple[float, float] | None
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the whole interval is above 0; without one, the difference itself."""
+        return (self.difference if self.ci95 is None else self.ci95[0]) > 0
+
+
+def read_train_run(folder: Path) -> TrainRun:
+    """Reads the folder of a run of train.py."""
+    problems: list[str] = []
+    status, config = read_status(folder), from_yaml(folder / "config.yaml")
+    if status is None:
+        problems.append("status.json is missing or damaged")
+    if not config:
+        problems.append("config.yaml is missing or damaged")
+    metrics = None
+    if (folder / "metrics.json").exists():
+        metrics = _read(lambda: read_train_metrics(folder), "metrics.json", problems)
+    elif status is not None and status.state == "done":
+        problems.append("metrics.json is missing")
+    drift = _read(lambda: read_drift(folder), "drift.jsonl", problems) or []
+    answers = _read(lambda: read_answers(folder), "answers.jsonl", problems) or []
+    try:
+        text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return TrainRun(
+        folder=folder,
+        status=status,
+        config=config,
+        config_text=text,
+        metrics=metrics,
+        drift=tuple(drift),
+        right=_right(answers),
+        num_answers=len(answers),
+        problems=tuple(problems),
+    )
+
+
+def blocks_of(drift: DriftMap) -> list[int]:
+    """All blocks of which a language has a drift."""
+    return sorted({block for values in drift.values() for block in values})
+
+
+def mean_blocks(drift: DriftMap) -> list[int]:
+    """Blocks that a mean over blocks takes: those that all languages have, without the embeddings where it can be."""
+    shared = [block for block in blocks_of(drift) if all(block in values for values in drift.values())]
+    return [block for block in shared if block] or shared
+
+
+def mean_drift(drift: DriftMap) -> dict[str, float]:
+    """Mean drift of each language over `mean_blocks`; empty where languages share no block."""
+    blocks = mean_blocks(drift)
+    return {code: fmean(values[block] for block in blocks) for code, values in drift.items()} if blocks else {}
+
+
+def middle_blocks(blocks: list[int]) -> list[int]:
+    """The blocks in the middle of a model, by depth, out of all that it has; all of them where none is."""
+    deepest = max(blocks, default=0)
+    return [block for block in blocks if deepest and _MIDDLE[0] <= (block - 0.5) / deepest < _MIDDLE[1]] or blocks
+
+
+def against_hypothesis_only(run: TrainRun) -> dict[str, Against]:
+    """By language: the fine-tuned model's score less that of a model that never sees the premise.
+
+    The interval is over the same items, groups resampled whole; it is None where answers.jsonl does not have both
+    models' answers to the same items.
+    """
+    if run.metrics is None or run.metrics.controls.hypothesis_only is None:
+        return {}
+    found = {}
+    for code, control in run.metrics.controls.hypothesis_only.items():
+        if code in run.metrics.transfer:
+            full, other = (run.right.get((model, code), {}) for model in (_FULL, _HYPOTHESIS_ONLY))
+            bounds = _difference_interval(full, other) if full and full.keys() == other.keys() else None
+            found[code] = Against(run.metrics.transfer[code].score - control, bounds)
+    return found
+
+
+def _difference_interval(
+    first: Mapping[str, tuple[int, str]], second: Mapping[str, tuple[int, str]]
+) -> tuple[float, float]:
+    differences: NDArray[np.float64] = np.array([first[item][0] - second[item][0] for item in first], dtype=np.float64)
+    return difference_interval(differences, [group for _, group in first.values()])
+
+
+def _right(answers: list[LabelRecord]) -> dict[tuple[str, str], dict[str, tuple[int, str]]]:
+    found: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
+    for row in answers:
+        found.setdefault((row.model, row.language), {})[row.id] = (int(row.answer == row.gold), row.group)
+    return found
+
+
+def _read(read: Callable[[], T], name: str, problems: list[str]) -> T | None:
+    try:
+        return read()
+    except UserError:
+        problems.append(f"{name} is damaged")
+    except OSError:
+        problems.append(f"{name} cannot be read")
+    return None
