@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridgex.api import Run, evaluate, load_run, rank_bridges, train
+    from bridgex.api import Run, TrainRun, evaluate, load_run, load_train_run, rank_bridges, train
 
-__all__ = ["Run", "evaluate", "load_run", "rank_bridges", "train"]
+__all__ = ["Run", "TrainRun", "evaluate", "load_run", "load_train_run", "rank_bridges", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridgex.config import command, settings
+from bridgex.config import command, settings, train_settings
 from bridgex.errors import UserError
 from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import MeasureRow, Metrics, Prediction, Ranking, Status
 from bridgex.records.store import read_metrics, read_status
+from bridgex.records.train_files import is_train_run, read_answers, read_drift, read_train_metrics
+from bridgex.records.train_schema import DriftRecord, LabelRecord, TrainMetrics
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,27 @@ class Run:
     metrics: Metrics | None
     predictions: list[Prediction]
     measures: list[MeasureRow]
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What a run of `train` left in its folder.
+
+    Attributes:
+        folder: where it lies.
+        config: the resolved config.
+        status: state, versions, notes.
+        metrics: transfer, drift, controls, relations; None until the run is done, and for recipes that make a model.
+        answers: every item in every language, by the fine-tuned model and the controls.
+        drift: by language, step and pooling.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    status: Status
+    metrics: TrainMetrics | None
+    answers: list[LabelRecord]
+    drift: list[DriftRecord]
 
 
 def evaluate(folder: str | Path | None = None, **keys: Any) -> Run:
@@ -81,25 +104,36 @@ def rank_bridges(folder: str | Path | None = None, **keys: Any) -> Ranking:
     return pipeline.rank(found, config, place)
 
 
-def train(folder: str | Path | None = None, **keys: Any) -> Path:
-    """Trains what the recipe says; so far `experiment="toy_world"`.
+def train(folder: str | Path | None = None, **keys: Any) -> TrainRun:
+    """Fine-tunes a model on one language, and measures drift and transfer for every other.
 
     Args:
-        folder: where it writes; default: as the command line does.
+        folder: where it writes, and goes on if a run was begun there; default: as the command line does.
         keys: config keys, as for `evaluate`.
 
     Returns:
-        The run's folder.
+        The run's records.
 
     Raises:
         UserError: with one line for every mistake in the keys.
+
+    Example:
+        >>> from bridgex import train
+        >>> run = train(source="qaa", seed=1)  # doctest: +SKIP
+        >>> run.metrics.transfer["qaf"].gap, run.metrics.survives  # doctest: +SKIP
     """
-    (cell,) = command.check("train", _overrides(keys), settings.validate_train)
-    from bridgex import pipeline
+    from bridgex.preflight import agree_train
+
+    (cell,) = command.check("train", _overrides(keys), train_settings.validate_train, agree_train)
+    from bridgex import training
 
     place = cell.folder if folder is None else Path(folder).absolute()
-    pipeline.train(settings.validate_train(cell.config), cell.config, place)
-    return place
+    found = train_settings.validate_train(cell.config)
+    if isinstance(found, train_settings.TrainSettings):
+        training.train(found, cell.config, place)
+    else:
+        training.make(found, cell.config, place)
+    return load_train_run(place)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -112,6 +146,8 @@ def load_run(folder: str | Path) -> Run:
     status = read_status(place)
     if status is None:
         raise UserError(f"{place}: no run lies there (status.json is missing or damaged)")
+    if is_train_run(place):
+        raise UserError(f"{place}: holds a run of train.py. Use load_train_run")
     ranking, measures = place / "ranking.json", place / "measures.jsonl"
     return Run(
         folder=place,
@@ -123,6 +159,26 @@ def load_run(folder: str | Path) -> Run:
         measures=[MeasureRow.model_validate_json(line) for line in measures.read_bytes().splitlines()]
         if measures.is_file()
         else [],
+    )
+
+
+def load_train_run(folder: str | Path) -> TrainRun:
+    """Reads what a run of `train` left, finished or not.
+
+    Raises:
+        UserError: no run lies there, or a file is damaged.
+    """
+    place = Path(folder)
+    status = read_status(place)
+    if status is None:
+        raise UserError(f"{place}: no run lies there (status.json is missing or damaged)")
+    return TrainRun(
+        folder=place,
+        config=settings.from_yaml(place / "config.yaml"),
+        status=status,
+        metrics=read_train_metrics(place) if (place / "metrics.json").is_file() else None,
+        answers=read_answers(place),
+        drift=read_drift(place),
     )
 
 

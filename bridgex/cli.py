@@ -290,8 +290,8 @@ def _train_job(config: DictConfig) -> None:
         from bridgex import training
         from bridgex.report import html, train_terminal
 
-        if isinstance(found, train_settings.ToyWorldSettings):
-            training.make_toy_world(found, plain, folder)
+        if not isinstance(found, train_settings.TrainSettings):
+            training.make(found, plain, folder)
             return
         training.train(found, plain, folder)
         page = html.write_run_page(folder)

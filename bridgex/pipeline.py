@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch import seed_everything
 
-from bridgex.config.settings import ModelSettings, Settings, TrainSettings
+from bridgex.config.settings import ModelSettings, Settings
 from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.dialogue import Request
@@ -31,7 +31,6 @@ from bridgex.lit.data import SampleData
 from bridgex.lit.metrics import with_route_metrics
 from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.parity import compare_engines
-from bridgex.lit.toy_training import train_toy_world
 from bridgex.lit.trainer import make_trainer
 from bridgex.records.files import write_json
 from bridgex.records.measures import measure_rows, write_measures
@@ -121,15 +120,6 @@ def dry_run(settings: Settings) -> Preview:
     items = task.items(settings, bridges)
     routes = routes_of(task, items, strategy, bridges)
     return preview(task, items.items, source, target, routes, load_encoder(settings.model, where), where)
-
-
-def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> None:
-    """Makes a toy world and trains its model."""
-    with RunFolder.open(folder, config) as run:
-        found = train_toy_world(settings.finetune, settings.seed, folder)
-        for name, value in found.items():
-            run.note(f"{name}: {value:.4g}")
-        run.set(state="done")
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,12 @@ def _language_problems(found: train_settings.TrainSettings) -> list[str]:
 def _pair_problems(found: train_settings.TrainSettings, task: PairTask) -> list[str]:
     """Which languages lack rows to train or to be measured on."""
     codes = list(dict.fromkeys([*found.source, *(found.targets or [])]))
-    lines = [*task.pair_problems(found, found.source, found.finetune.split), *task.pair_problems(found, codes, "test")]
+    lines = task.pair_problems(found, found.source, found.finetune.split)
+    others = [split for split in ("train", "validation") if split != found.finetune.split]
+    fitting = [split for split in others if not task.pair_problems(found, found.source, split)]
+    if fitting:
+        lines = [f"{line}. There are {fitting[0]} rows: finetune.split={fitting[0]}" for line in lines]
+    lines += task.pair_problems(found, codes, "test")
     return list(dict.fromkeys(lines))
 
 

@@ -101,6 +101,11 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
         return metrics
 
 
+def make(settings: ToyWorldSettings, config: Mapping[str, Any], folder: Path) -> None:
+    """Makes what a recipe says, a model from nothing."""
+    make_toy_world(settings, config, folder)
+
+
 def make_toy_world(settings: ToyWorldSettings, config: Mapping[str, Any], folder: Path) -> None:
     """Makes a toy world and trains its model."""
     with RunFolder.open(folder, config) as run:

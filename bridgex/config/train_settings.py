@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from bridgex.config.mistakes import lines_of
 from bridgex.config.settings import (
@@ -45,13 +45,13 @@ class FinetuneSettings(Node):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="of the training passes")
     keep_model: bool = Field(False, description="whether the fine-tuned model is left in the run's folder")
 
-    @model_validator(mode="after")
-    def _steps_can_be_cut(self) -> FinetuneSettings:
-        if self.batch_size % self.accumulate:
-            raise ValueError(
-                f"accumulate={self.accumulate} does not cut batch_size={self.batch_size} into equal passes"
-            )
-        return self
+    @field_validator("accumulate")
+    @classmethod
+    def _steps_can_be_cut(cls, passes: int, info: ValidationInfo) -> int:
+        rows = info.data.get("batch_size", passes)
+        if rows % passes:
+            raise ValueError(f"does not cut finetune.batch_size={rows} into equal passes")
+        return passes
 
 
 class FreezeSettings(Node):
@@ -81,7 +81,7 @@ class DriftSettings(Node):
     """How representations are read and compared."""
 
     pooling: list[Literal["auto", "cls", "mean", "last"]] = Field(
-        default_factory=lambda: ["auto"],
+        ["auto"],
         min_length=1,
         description="tokens to one vector, the first one is reported; auto: cls where the tokenizer has one, else mean",
     )

@@ -323,11 +323,21 @@ def _lacking_in_folder(folder: Path, data: DataSet, codes: Sequence[str], split:
     if not lacking:
         return []
     there = layout.languages(data, split)
-    return [_no_language(data, code, there, f" {split} rows in {folder}") for code in lacking]
+    is_large = any(entry.name == split and entry.purpose == "fine-tuning" for entry in data.splits)
+    flag = " --train" if is_large else ""
+    return [_no_language(data, code, there, f" {split} rows in {folder}", flag) for code in lacking]
 
 
-def _no_language(data: DataSet, code: str, there: Sequence[str], place: str) -> str:
-    """A line on a language that a data set lacks: what it has, and what else has it."""
+def _no_language(data: DataSet, code: str, there: Sequence[str], place: str, flag: str = "") -> str:
+    """A line on a language that a data set lacks: what it has, and what else has it.
+
+    Args:
+        data: the data set.
+        code: of the language.
+        there: codes of those that it has.
+        place: what of it was looked for, and where.
+        flag: of the command that fetches that.
+    """
     entry = language(code)
     name = f"{entry.english} ({code})"
     if entry.is_toy:
@@ -337,7 +347,7 @@ def _no_language(data: DataSet, code: str, there: Sequence[str], place: str) -> 
         )
     line = f"{data.name}: no {name}{place}; it has {', '.join(there) or 'none at all'}"
     if data.code_for(code) is not None:
-        return f"{line}. Run bridgex data fetch {data.name} --language {code}, or give another data.root"
+        return f"{line}. Run bridgex data fetch {data.name} --language {code}{flag}, or give another data.root"
     others = [
         f"{other.name} ({other.tasks[0]})"
         for other in sorted(CATALOGUE.values(), key=lambda other: not other.name.endswith(data.name))

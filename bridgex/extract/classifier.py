@@ -116,7 +116,13 @@ class PairEncoder:
             ):
                 found[place] = one
             return found
-        return [self._filled(code, first, second) for first, second in zip(firsts, seconds, strict=True)]
+        shown = [first if self.with_first else "" for first in firsts]
+        texts = [(self._text(code, first, second),) for first, second in zip(shown, seconds, strict=True)]
+        found = self._tokenised(texts, None)
+        for place, one in enumerate(found):
+            if len(one.ids) > self.max_length:
+                found[place] = self._shortened(code, shown[place], seconds[place], one)
+        return found
 
     def batch(self, pairs: Sequence[EncodedPair]) -> PairInput:
         """Pairs as one batch, padded to the longest."""
@@ -160,14 +166,9 @@ class PairEncoder:
             for row, ids in enumerate(found["input_ids"])
         ]
 
-    def _filled(self, code: str, first: str, second: str) -> EncodedPair:
-        """One text made of both; of one that is too long, the end of the first text goes."""
-        shown = first if self.with_first else ""
-        (found,) = self._tokenised([(self._text(code, shown, second),)], None)
-        length = len(found.ids)
-        if length <= self.max_length:
-            return found
-        ids: list[int] = self.tokenizer(shown, add_special_tokens=False).input_ids
+    def _shortened(self, code: str, first: str, second: str, found: EncodedPair) -> EncodedPair:
+        """One text made of both that is too long: the end of the first text goes."""
+        ids: list[int] = self.tokenizer(first, add_special_tokens=False).input_ids
         kept = len(ids)
         while len(found.ids) > self.max_length and kept:
             kept = max(0, kept - (len(found.ids) - self.max_length))
@@ -175,9 +176,8 @@ class PairEncoder:
             (found,) = self._tokenised([(self._text(code, shortened, second),)], None)
         # A second text that is too long by itself loses its beginning: what a head reads stands at the end.
         last = slice(max(0, len(found.ids) - self.max_length), None)
-        return EncodedPair(
-            found.ids[last], None if found.types is None else found.types[last], found.counted[last], is_cut=True
-        )
+        types = None if found.types is None else found.types[last]
+        return EncodedPair(found.ids[last], types, found.counted[last], is_cut=True)
 
     def _text(self, code: str, first: str, second: str) -> str:
         if self.template is not None:
@@ -232,4 +232,5 @@ def load_classifier(
             raise UserError(f"{broken}: damaged or cut short. Download or copy it again") from error
         raise UserError(f"{folder}: no classification head can be put on the model ({first_line(error)})") from error
     model.config.pad_token_id = encoder.pad_id
-    return model.eval()
+    model.eval()
+    return model

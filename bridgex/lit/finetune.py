@@ -49,7 +49,7 @@ class FinetuneModule(LightningModule):
         super().__init__()
         self.model = model
         self._settings, self._steps, self._seed = settings, steps, seed
-        self.accuracy = MulticlassAccuracy(num_classes=int(model.config.num_labels), average="micro")
+        self.accuracy = MulticlassAccuracy(num_classes=int(model.config.num_labels or 0), average="micro")
         # A tensor of the state, since a run that goes on must know the losses of the steps before.
         self.register_buffer("losses", torch.full((steps,), torch.nan))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +134,7 @@ class ReadData(LightningDataModule):
 
     def __init__(
         self,
-        pairs: dict[str, tuple[Sequence[EncodedPair], Sequence[int]]],
+        pairs: Mapping[str, tuple[Sequence[EncodedPair], Sequence[int]]],
         encoder: PairEncoder,
         batch_tokens: int | None,
     ) -> None:

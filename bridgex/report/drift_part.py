@@ -68,17 +68,10 @@ def _map(shown: DriftMap, sources: Sequence[str], pooling: str) -> Html:
     blocks = blocks_of(shown)
     known = {(code, block): value for code, values in shown.items() for block, value in values.items()}
     depth = dict(zip(known, tints(list(known.values()), low=0.0), strict=True))
-    rows = [
-        Row(
-            [
-                Cell(described(code), code),
-                *(Cell(number(known.get((code, block))), known.get((code, block)), depth.get((code, block)))
-                for block in blocks),
-            ],
-            is_strong=code in sources,
-        )
-        for code in shown
-    ]  # fmt: skip
+    rows = []
+    for code in shown:
+        cells = [_cell(known.get((code, block)), depth.get((code, block))) for block in blocks]
+        rows.append(Row([Cell(described(code), code), *cells], is_strong=code in sources))
     means = [[values[block] for values in shown.values() if block in values] for block in blocks]
     footer = Row(["mean", *(number(fmean(values)) for values in means)])
     columns = [Column("language", False), *(Column(str(block), hint=f"block {block}") for block in blocks)]
@@ -86,6 +79,10 @@ def _map(shown: DriftMap, sources: Sequence[str], pooling: str) -> Html:
     if any(len(values) < len(shown) for values in means):
         caption += " –: missing, because a side does not vary there; means are over the languages that have one."
     return table(f"drift by language and block, {pooling} pooling", columns, rows, [footer], caption, is_sortable=True)
+
+
+def _cell(value: float | None, depth: float | None) -> Cell:
+    return Cell(number(value), None if value is None else round(value, 6), depth)
 
 
 def _remarks(rows: Sequence[DriftRecord]) -> list[Html]:

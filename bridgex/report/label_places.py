@@ -13,6 +13,8 @@ _LETTER = 6.6
 _ASCENT, _DESCENT = 9.0, 3.0
 _RADIUS = 5.0
 _FAR = 16.0
+# So many points over one another get a list of names.
+_COLUMN = 4
 # Names are placed for a phone, a column and a whole page at once: a browser stretches the chart between these.
 _WIDTHS = (230.0, 320.0, 460.0)
 
@@ -86,7 +88,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return found
 
 
-def side_steps(points: Sequence[tuple[float, float]], near: float = 6.0, step: float = 9.0) -> list[float]:
+def side_steps(points: Sequence[tuple[float, float]], near: float = 4.0, step: float = 9.0) -> list[float]:
     """How far each point goes to the side, in pixels, so that none hides another.
 
     Args:
@@ -126,23 +128,55 @@ def name_places(
     crowd = [sum(_is_near(one[0], other[0]) for other in centres) for one in centres]
     found: list[Place | None] = [None] * len(points)
     taken: list[list[Box]] = [[] for _ in _WIDTHS]
-    for place in sorted(range(len(points)), key=lambda place: (-crowd[place], points[place][1])):
+
+    def is_free(place: int, offered: Place, at: int, others: Sequence[Box]) -> bool:
+        centre, width = centres[place][at], _WIDTHS[at]
+        mine = [_name(centre, offered, names[place]), *_way(centre, offered)]
+        return _is_within(mine[0], width + margin, -margin, height) and not any(
+            _overlap(one, other) for one in mine for other in others
+        )
+
+    def settle(place: int, offered: Place) -> None:
+        found[place] = offered
+        for at, centre in enumerate(centres[place]):
+            taken[at] += [_name(centre, offered, names[place]), *_way(centre, offered)]
+
+    for column in _columns(points):
+        listed = _beside(column, points, shifts, height)
+        rest = [[dot[at] for place, dot in enumerate(dots) if place not in column] for at in range(len(_WIDTHS))]
+        if all(is_free(place, listed[place], at, rest[at]) for place in column for at in range(len(_WIDTHS))):
+            for place in column:
+                settle(place, listed[place])
+    open_places = [place for place in range(len(points)) if found[place] is None]
+    for place in sorted(open_places, key=lambda place: (-crowd[place], points[place][1])):
         others = [
             [*taken[at], *(dot[at] for number, dot in enumerate(dots) if number != place)] for at in range(len(_WIDTHS))
         ]
         for offered in (*_NEAR_PLACES, *_FAR_PLACES):
-            boxes = [_name(centre, offered, names[place]) for centre in centres[place]]
-            ways = [_way(centre, offered) for centre in centres[place]]
-            if all(
-                _is_within(boxes[at], width + margin, -margin, height)
-                and not any(_overlap(mine, other) for mine in (boxes[at], *ways[at]) for other in others[at])
-                for at, width in enumerate(_WIDTHS)
-            ):
-                found[place] = offered
-                for at in range(len(_WIDTHS)):
-                    taken[at] += [boxes[at], *ways[at]]
+            if all(is_free(place, offered, at, others[at]) for at in range(len(_WIDTHS))):
+                settle(place, offered)
                 break
     return found
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """Points that stand over one another, where they are many: places in `points`."""
+    columns: dict[float, list[int]] = {}
+    for place, (x, _) in enumerate(points):
+        columns.setdefault(round(x, 3), []).append(place)
+    return [column for column in columns.values() if len(column) >= _COLUMN]
+
+
+def _beside(
+    column: Sequence[int], points: Sequence[tuple[float, float]], shifts: Sequence[float], height: float
+) -> dict[int, Place]:
+    """A list of names beside a column, towards the middle of the chart, a line to each."""
+    anchor, side = ("end", -1) if points[column[0]][0] > 0.5 else ("start", 1)
+    bases = spread([points[place][1] + 4 for place in column], LINE, LINE, height - LINE)
+    return {
+        place: Place(anchor, side * 2 * _FAR - shifts[place], base - points[place][1], True)
+        for place, base in zip(column, bases, strict=True)
+    }
 
 
 def _around(centre: tuple[float, float], radius: float) -> Box:
@@ -166,7 +200,7 @@ def _way(centre: tuple[float, float], place: Place) -> list[Box]:
     if not place.is_far:
         return []
     x, y = centre
-    return [_around((x + place.dx * share, y + (place.dy - 4) * share), 1.0) for share in (0.35, 0.55, 0.75, 0.9)]
+    return [_around((x + place.dx * share, y + (place.dy - 4) * share), 1.0) for share in (0.25, 0.5, 0.75, 0.9)]
 
 
 def _is_within(box: Box, right: float, left: float, height: float) -> bool:

@@ -12,7 +12,7 @@ from bridgex.report.tables import number
 
 # Units across within a line's own drawing, which is stretched to the chart's width.
 _ACROSS = 1000
-_TOP = 20
+_TOP, _TOP_SMALL = 20, 6
 _BELOW, _BELOW_SMALL = 36, 20
 _TO_NAME = 16
 _MAX_NAMES = 40
@@ -21,6 +21,9 @@ _NUM_EXTREMES = 5
 _FREE, _FREE_DOWN = 0.09, 14
 _MARGIN = 10.0
 _MAX_TICKS = 13
+_MAX_DIGITS = 9
+# Values nearer than this differ by rounding.
+_SAME = 1e-7
 
 
 class Line(NamedTuple):
@@ -84,7 +87,7 @@ def lines(title: str, axes: Axes, rows: Sequence[Line], is_counted: bool = True)
     values = [y for row in rows for _, y in row.points if y is not None]
     xs = sorted({x for row in rows for x, _ in row.points})
     height = max(240, round((len(named) + 2) * LINE))
-    y_ticks = axis_ticks(min(0.0, *values), max(values))
+    y_ticks = axis_ticks(*_ends([0.0, *values]))
     x_ticks = _every(xs) if is_counted else [tick for tick in axis_ticks(0.0, xs[-1]) if tick <= xs[-1]]
     left, right = x_ticks[0], xs[-1]
     bottom = _TOP + height
@@ -97,7 +100,8 @@ def lines(title: str, axes: Axes, rows: Sequence[Line], is_counted: bool = True)
 
     ends = {place: up([y for _, y in rows[place].points if y is not None][-1]) for place in named}
     places = dict(zip(ends, spread(list(ends.values()), LINE, _TOP + 2, bottom - 2), strict=True))
-    parts = _grid([(across(x), _tick(x)) for x in x_ticks], [(up(y), number(y)) for y in y_ticks], bottom, axes)
+    x_marks = list(zip(map(across, x_ticks), _texts(x_ticks), strict=True))
+    parts = _grid(x_marks, list(zip(map(up, y_ticks), _texts(y_ticks), strict=True)), bottom, axes)
     for place, row in enumerate(rows):
         path = tag("path", d=_path([(across(x), None if y is None else up(y)) for x, y in row.points]))
         # A thin line is hard to point at; an unseen thick one is not.
@@ -130,7 +134,10 @@ def scatter(title: str, axes: Axes, points: Sequence[Point], caption: str, heigh
         caption: below it.
         height: in pixels.
     """
-    placed, parts, bottom = _points(axes, points, height)
+    bottom = _TOP + height
+    across, up = (_scale(values) for values in _values(points))
+    placed = [(_share(across, point.x), _down(up, point.y, _TOP, bottom)) for point in points]
+    parts = _grid(_placed(across), _placed(up, _TOP, bottom), bottom, axes)
     shifts = side_steps(placed)
     places = (
         name_places(placed, shifts, [point.name for point in points], bottom, _MARGIN)
@@ -155,34 +162,62 @@ def small_scatter(title: str, points: Sequence[Point], caption: str, height: int
         caption: below it.
         height: in pixels.
     """
-    placed, parts, bottom = _points(None, points, height)
-    for point, (x, y) in zip(points, placed, strict=True):
-        hint = tag("title", f"{point.hint}: {number(point.x)}, {number(point.y)}")
-        parts.append(tag("circle", hint, cx=f"{100 * x:.1f}%", cy=f"{y:.1f}", r=3.5, class_="point"))
-    return _figure(caption, parts, bottom, _MARGIN, title, _BELOW_SMALL)
+    bottom = _TOP_SMALL + height
+    across, up = (_Scale(ends, list(map(number, ends))) for ends in map(_ends, _values(points)))
+    parts = _grid(_placed(across), _placed(up, _TOP_SMALL, bottom), bottom, None, _TOP_SMALL)
+    dots = [
+        tag(
+            "circle",
+            tag("title", f"{point.name}: {number(point.x)}, {number(point.y)}"),
+            cx=f"{100 * _share(across, point.x):.1f}%",
+            cy=f"{_down(up, point.y, _TOP_SMALL, bottom):.0f}",
+            r=3.5,
+        )
+        for point in points
+    ]
+    return _figure(caption, [*parts, tag("g", *dots, class_="point")], bottom, _MARGIN, title, _BELOW_SMALL)
 
 
-def _points(
-    axes: Axes | None, points: Sequence[Point], height: int
-) -> tuple[list[tuple[float, float]], list[Html], float]:
-    """Where points stand (share across, pixels down), the axes' parts, and where the drawing ends."""
-    wanted = 4 if axes is not None else 1
-    x_ticks = axis_ticks(min(point.x for point in points), max(point.x for point in points), wanted)
-    y_ticks = axis_ticks(min(point.y for point in points), max(point.y for point in points), wanted)
-    if axes is None:
-        x_ticks, y_ticks = [x_ticks[0], x_ticks[-1]], [y_ticks[0], y_ticks[-1]]
-    top = _TOP if axes is not None else 6
-    bottom = top + height
+class _Scale(NamedTuple):
+    """The ticks of one axis of a scatter, from its least to its greatest, and how they are written."""
 
-    def across(x: float) -> float:
-        return _FREE + (1 - 2 * _FREE) * (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
+    ticks: Sequence[float]
+    texts: Sequence[str]
 
-    def up(y: float) -> float:
-        share = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
-        return bottom - _FREE_DOWN - (height - 2 * _FREE_DOWN) * share
 
-    parts = _grid([(across(x), number(x)) for x in x_ticks], [(up(y), number(y)) for y in y_ticks], bottom, axes, top)
-    return [(across(point.x), up(point.y)) for point in points], parts, bottom
+def _scale(values: Sequence[float]) -> _Scale:
+    ticks = axis_ticks(*_ends(values), wanted=4)
+    return _Scale(ticks, _texts(ticks))
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """Least and greatest value; apart where all are equal but for rounding, so that an axis has a length."""
+    low, high = min(values), max(values)
+    if high - low >= _SAME:
+        return low, high
+    pad = 0.1 * max(abs(low), 0.01)
+    return low - pad, high + pad
+
+
+def _values(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.x for point in points], [point.y for point in points]
+
+
+def _share(scale: _Scale, value: float) -> float:
+    """Where a value stands, as a share of the width."""
+    return _FREE + (1 - 2 * _FREE) * (value - scale.ticks[0]) / (scale.ticks[-1] - scale.ticks[0])
+
+
+def _down(scale: _Scale, value: float, top: float, bottom: float) -> float:
+    """Where a value stands, in pixels from above."""
+    share = (value - scale.ticks[0]) / (scale.ticks[-1] - scale.ticks[0])
+    return bottom - _FREE_DOWN - (bottom - top - 2 * _FREE_DOWN) * share
+
+
+def _placed(scale: _Scale, top: float | None = None, bottom: float = 0.0) -> list[tuple[float, str]]:
+    """Ticks with their places: across, or down between two heights."""
+    places = [_share(scale, tick) if top is None else _down(scale, tick, top, bottom) for tick in scale.ticks]
+    return list(zip(places, scale.texts, strict=True))
 
 
 def _dot(name: str, hint: str, shift: float, place: Place | None) -> list[Html]:
@@ -190,10 +225,12 @@ def _dot(name: str, hint: str, shift: float, place: Place | None) -> list[Html]:
     if place is None:
         return parts
     if place.is_far:
-        ends = {"x1": shift + place.dx * 0.3, "x2": shift + place.dx * 0.94, "y1": (place.dy - 4) * 0.3}
+        ends = {"x1": shift + place.dx * 0.17, "x2": shift + place.dx * 0.94, "y1": (place.dy - 4) * 0.17}
         written = {key: f"{value:.1f}" for key, value in ends.items()}
         parts.append(tag("line", **written, y2=f"{place.dy - 4:.1f}", class_="leader"))
-    parts.append(tag("text", name, x=shift + place.dx, y=place.dy, text_anchor=place.anchor, class_="name"))
+    parts.append(
+        tag("text", name, x=f"{shift + place.dx:g}", y=f"{place.dy:.1f}", text_anchor=place.anchor, class_="name")
+    )
     return parts
 
 
@@ -257,5 +294,13 @@ def _every(xs: Sequence[float]) -> list[float]:
     return list(xs[:: -(-len(xs) // _MAX_TICKS)])
 
 
-def _tick(x: float) -> str:
-    return f"{x:,.0f}" if float(x).is_integer() else number(x)
+def _texts(ticks: Sequence[float]) -> list[str]:
+    """Ticks with as many decimals as tell them apart, without a leading zero."""
+    digits = next((count for count in range(_MAX_DIGITS) if all(round(x, count) == x for x in ticks)), _MAX_DIGITS)
+    return [_text(x, digits) for x in ticks]
+
+
+def _text(value: float, digits: int) -> str:
+    whole, _, part = f"{abs(value):,.{digits}f}".partition(".")
+    shown = f"{'' if whole == '0' and part else whole}.{part}" if part else whole
+    return "0" if not value else f"{'−' if value < 0 else ''}{shown}"

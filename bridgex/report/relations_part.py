@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bridgex.records.train_schema import RelationName, RelationRecord
 from bridgex.report.charts import Dot, Mark, dots
 from bridgex.report.markup import Html, Section, join, section, tag
-from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table
+from bridgex.report.tables import MISSING, Column, Row, interval, number, probability, table
 from bridgex.report.train_run import TrainRun
 from bridgex.report.train_words import RELATIONS, families, family_sentence, kinds, strongest, survivors
 
@@ -51,15 +51,22 @@ def _family(relation: RelationName, pooling: str | None, rows: Sequence[Relation
     found = kinds(rows)
     first = strongest(rows).kind
     order = [first, *(kind for kind in found if kind != first)]
-    shown = [_by_block(name, kind, found[kind], is_open=is_first and kind == first) for kind in order]
     if is_first:
+        shown = [_by_block(_label(name, kind), found[kind], is_open=kind == first) for kind in order]
         return [tag("h3", name), sentence, *shown]
-    return [tag("details", tag("summary", name), sentence, *shown)]
+    folded: list[Html] = []
+    for kind in order:
+        folded += [tag("h3", kind)] if len(order) > 1 else []
+        folded.append(_table(_label(name, kind), found[kind], is_by_kind=False))
+    return [tag("details", tag("summary", name), sentence, *folded)]
 
 
-def _by_block(name: str, kind: str, rows: Sequence[RelationRecord], is_open: bool) -> Html:
-    """One kind of distance: open with a chart, or folded."""
-    label = name if kind == "transfer" else f"{name}, {kind}"
+def _label(name: str, kind: str) -> str:
+    return name if kind == "transfer" else f"{name}, {kind}"
+
+
+def _by_block(label: str, rows: Sequence[RelationRecord], is_open: bool) -> Html:
+    """One kind of distance as a chart and a table, folded where it is not the one with the strongest correlation."""
     held = survivors(rows)
     marks = [
         Dot(f"block {row.block}", row.spearman, row.ci95, "chosen" if row in held else "plain") for row in rows
@@ -86,20 +93,16 @@ def _table(label: str, rows: Sequence[RelationRecord], is_by_kind: bool) -> Html
         Row(
             [
                 row.kind if is_by_kind else MISSING if row.block is None else str(row.block),
-                _signed(row.spearman),
+                number(row.spearman, is_signed=True),
                 interval(row.ci95, is_signed=True),
-                *(Cell(probability(p), p) for p in (row.p, row.p_corrected, row.p_holm)),
+                *map(probability, (row.p, row.p_corrected, row.p_holm)),
                 interval(row.range, is_signed=True),
-                _signed(row.partial),
-                _signed(row.pearson),
+                number(row.partial, is_signed=True),
+                number(row.pearson, is_signed=True),
                 str(row.n),
             ],
             is_strong=bool(survivors([row])),
         )
         for row in rows
     ]
-    return table(label, columns, lines, is_sortable=False)
-
-
-def _signed(value: float | None) -> Cell:
-    return Cell(number(value, is_signed=True), value)
+    return table(label, columns, lines)

@@ -40,7 +40,7 @@ def scatters(run: TrainRun) -> Section | None:
         return None
     note = f"A point is a target language ({len(targets_of(metrics))}); what was fine-tuned on is not among them."
     if metrics.distances and metrics.distances_origin is not None:
-        note += f" Distances are from {metrics.source}, by {metrics.distances_origin}."
+        note += f" Distances from {metrics.source}: {metrics.distances_origin}."
     return section("points", "Distance, drift and transfer", tag("p", note, class_="small"), *parts)
 
 

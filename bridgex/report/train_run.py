@@ -191,16 +191,17 @@ def against_hypothesis_only(run: TrainRun) -> dict[str, Against]:
     for code, control in run.metrics.controls.hypothesis_only.items():
         if code in run.metrics.transfer:
             full, other = (run.right.get((model, code), {}) for model in (_FULL, _HYPOTHESIS_ONLY))
-            bounds = _difference_interval(full, other) if full and full.keys() == other.keys() else None
-            found[code] = Against(run.metrics.transfer[code].score - control, bounds)
+            if full and full.keys() == other.keys():
+                found[code] = _difference(full, other)
+            else:
+                found[code] = Against(run.metrics.transfer[code].score - control, None)
     return found
 
 
-def _difference_interval(
-    first: Mapping[str, tuple[int, str]], second: Mapping[str, tuple[int, str]]
-) -> tuple[float, float]:
-    differences: NDArray[np.float64] = np.array([first[item][0] - second[item][0] for item in first], dtype=np.float64)
-    return difference_interval(differences, [group for _, group in first.values()])
+def _difference(full: Mapping[str, tuple[int, str]], other: Mapping[str, tuple[int, str]]) -> Against:
+    differences: NDArray[np.float64] = np.array([full[item][0] - other[item][0] for item in full], dtype=np.float64)
+    groups = [group for _, group in full.values()]
+    return Against(float(differences.mean()), difference_interval(differences, groups))
 
 
 def _right(answers: list[LabelRecord]) -> dict[tuple[str, str], dict[str, tuple[int, str]]]:

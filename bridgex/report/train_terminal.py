@@ -47,15 +47,15 @@ def show_train_cell(folder: Path, console: Console | None = None) -> None:
 
 
 def _table(metrics: TrainMetrics) -> Table:
-    # Text, not str: words from data must not be read as markup. No edges: a run of many languages fits a screen.
+    # Text, not str: words from data must not be read as markup. Narrow, without edges: it must fit a small screen.
     title = f"{metrics.task}, {metrics.model} fine-tuned on {metrics.source}: {metrics.steps} steps"
-    table = Table(title=Text(title), title_justify="left", show_edge=False)
-    table.add_column("language")
+    table = Table(title=Text(title), title_justify="left", show_edge=False, pad_edge=False)
+    table.add_column("language", no_wrap=True)
     only, fertility = metrics.controls.hypothesis_only, metrics.controls.fertility
-    names = [metrics.metric, "95 % interval", "gap", "mean drift"]
-    names += ["hypothesis-only"] if only is not None else []
-    for name in [*names, "tokens per pair"]:
-        table.add_column(name, justify="right")
+    names = [metrics.metric, "95 % interval", "gap", "mean\ndrift"]
+    names += ["hypothesis\nonly"] if only is not None else []
+    for name in [*names, "tokens\nper pair"]:
+        table.add_column(name, justify="right", no_wrap=True)
     drift, sources = mean_drift(metrics.drift), metrics.source.split("+")
     for code, found in metrics.transfer.items():
         low, high = found.ci95
@@ -63,7 +63,7 @@ def _table(metrics: TrainMetrics) -> Table:
         cells += [_number(only.get(code))] if only is not None else []
         tokens = fertility.get(code)
         cells.append("" if tokens is None else f"{tokens:.1f}")
-        table.add_row(Text(f"{code} (source)" if code in sources else code), *cells)
+        table.add_row(Text(code), *cells, style="bold" if code in sources else None)
     return table
 
 

@@ -128,17 +128,23 @@ def family_sentence(rows: Sequence[RelationRecord]) -> str:
     """What of a family survives the correction."""
     held = survivors(rows)
     by_holm = sum(row.p_holm < ALPHA for row in rows)
-    tests = f"{len(rows)} tests" if len(rows) > 1 else "1 test"
+    tests = f"{len(rows)} tests"
     if not held:
         best = min(rows, key=lambda row: row.p_corrected)
-        what = "Of 1 test none survives" if len(rows) == 1 else f"None of {tests} survives"
-        return f"{what} the correction; the smallest corrected p is {probability(best.p_corrected)}{_where(best)}."
+        what = (
+            "The only test does not hold: "
+            if len(rows) == 1
+            else f"None of {tests} survives the correction; the smallest "
+        )
+        return f"{what}corrected {p_equals(best.p_corrected)}{_where(best)}."
     named = []
     for kind, found in kinds(held).items():
         blocks = [str(row.block) for row in found if row.block is not None]
         signs = {row.spearman > 0 for row in found}
         sign = "in both directions" if len(signs) > 1 else "positive" if signs == {True} else "negative"
         named.append(f"{kind}{_in_blocks(blocks)} ({sign})")
+    if len(rows) == 1:
+        return f"The only test holds: {named[0]}, corrected {p_equals(rows[0].p_corrected)}."
     return (
         f"Of {tests}, {len(held)} survive{'s' if len(held) == 1 else ''} the correction (Westfall-Young p < .05): "
         f"{'; '.join(named)}. By Holm {by_holm}."

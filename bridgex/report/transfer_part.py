@@ -97,7 +97,7 @@ def _table(metrics: TrainMetrics) -> Html:
     notes = ["Bold: fine-tuned on. Gap: score of the source less this one. Press a heading to sort."]
     if any(metrics.controls.fertility.values()):
         notes.append(
-            "Tokens per pair (fertility) go together with much else: partial correlations below take them out."
+            "Tokens per pair (fertility) can stand behind other differences: partial correlations below take them out."
         )
     if blocks := mean_blocks(metrics.drift):
         notes.append(f"Mean drift: over {_blocks(blocks)}, {metrics.pooling} pooling.")
@@ -181,11 +181,11 @@ def _lookup(values: dict[str, float]) -> _Value:
 
 
 def _plain(value: float | None) -> Cell:
-    return Cell(number(value), value)
+    return Cell(number(value), None if value is None else round(value, 6))
 
 
 def _rounded(value: float | None) -> Cell:
-    return Cell(MISSING if value is None else f"{value:,.1f}", value)
+    return Cell(MISSING if value is None else f"{value:,.1f}", None if value is None else round(value, 6))
 
 
 def _count(value: int) -> Cell:
@@ -196,7 +196,7 @@ def _bounded(value: float | None, ci95: tuple[float, float] | None, is_signed: b
     if value is None:
         return Cell(MISSING)
     bounds = tag("span", interval(ci95, is_signed), class_="bounds signed" if is_signed else "bounds") if ci95 else ""
-    return Cell(join(number(value, is_signed), bounds), value)
+    return Cell(join(number(value, is_signed), bounds), round(value, 6))
 
 
 def _hypothesis_only(against: dict[str, Against], scores: dict[str, float] | None) -> str:
@@ -209,8 +209,8 @@ def _hypothesis_only(against: dict[str, Against], scores: dict[str, float] | Non
     if not not_above:
         return text + "The full model is above it in every language."
     return (
-        text + f"The full model is not above it in {_named(not_above)}: there the score is surface cues of the "
-        "hypothesis, not inference."
+        text + f"The full model is not above it in {_named(not_above)}: there the score shows no more than surface "
+        "cues of the hypothesis."
     )
 
 

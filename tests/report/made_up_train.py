@@ -166,8 +166,8 @@ def toy_run(folder: Path) -> Path:
     rng = np.random.default_rng(5)
     only = metrics.controls.hypothesis_only or {}
     for code, found in metrics.transfer.items():
-        labels += answers(code, "fine-tuned", [bool(x) for x in rng.random(200) < found.score])
-        labels += answers(code, "hypothesis-only", [bool(x) for x in rng.random(200) < only[code]])
+        for model, score in (("fine-tuned", found.score), ("hypothesis-only", only[code])):
+            labels += answers(code, model, [bool(x) for x in rng.permutation(200) < round(200 * score)])
     return write_run(folder, metrics, drift=drift_rows(metrics.drift), labels=labels)
 
 
@@ -179,7 +179,7 @@ def xnli_run(folder: Path) -> Path:
         kind: {code: round(float(np.clip(near[code] + spread * rng.normal(), 0.05, 1)), 3) for code in XNLI[1:]}
         for kind, spread in zip(_KINDS, (0.15, 0.1, 0.05), strict=True)
     }
-    distances["genetic"].update({code: 1.0 for code in ("tr", "vi", "zh", "ar", "th", "sw")})
+    distances["genetic"].update(dict.fromkeys(("tr", "vi", "zh", "ar", "th", "sw"), 1.0))
     metrics = _metrics("xnli", "mbert", "en", XNLI, 12, near, distances, ("cls", "mean"), 1, 5010)
     rows = []
     for step, share in ((9000, 0.35), (18000, 0.6), (27000, 0.85), (36816, 1.0)):
@@ -213,7 +213,7 @@ def _metrics(
     """Records that hang together: far languages score less and drift less in deep blocks."""
     rng = np.random.default_rng(0)
     scores = {
-        code: float(np.clip(0.82 - 0.55 * near[code] * (code != source) + 0.03 * rng.normal(), 0.34, 1))
+        code: round(float(np.clip(0.82 - 0.42 * near[code] * (code != source) + 0.04 * rng.normal(), 0.3, 1)) * n) / n
         for code in codes
     }
     drift = {
@@ -221,8 +221,8 @@ def _metrics(
             block: round(
                 float(
                     np.clip(
-                        0.93 / (1 + math.exp(-1.1 * (10 * block / num_blocks - 6))) * (1.15 - 0.35 * near[code])
-                        + 0.02 * (block > 0) * rng.normal(),
+                        0.93 / (1 + math.exp(-1.1 * (10 * block / num_blocks - 6))) * (1.08 - 0.25 * near[code])
+                        + (0.02 if block else 0.0003) * abs(rng.normal()),
                         0,
                         1,
                     )
@@ -262,7 +262,9 @@ def _metrics(
             chance=1 / 3,
             majority=0.333 if task == "xnli" else 0.36,
             untrained={code: 0.33 + 0.01 * float(rng.normal()) for code in codes},
-            hypothesis_only={code: 0.5 - 0.1 * near[code] + 0.02 * float(rng.normal()) for code in codes},
+            hypothesis_only={
+                code: round((0.5 - 0.1 * near[code] + 0.02 * float(rng.normal())) * n) / n for code in codes
+            },
             fertility=fertility,
             num_cut={code: 12 if code in ("hi", "th", "ur") else 0 for code in codes},
             alignment={
