@@ -32,9 +32,9 @@ from bridgex.lit.drift import (
     Collect,
     KeepBase,
     MeasureAlong,
+    MeasuredPairs,
     MeasureDrift,
     ReadModule,
-    TestPairs,
     read_base,
     read_languages,
 )
@@ -206,10 +206,10 @@ class Stage:
         firsts, seconds = zip(*self.test.texts[code], strict=True)
         return encoder.encode(code, firsts, seconds)
 
-    def pairs(self) -> TestPairs:
+    def pairs(self) -> MeasuredPairs:
         """What is read of every language."""
         keys = {code: self.key(code) for code in self.codes}
-        return TestPairs(self.test.ids, self.test.groups, self.test.labels, keys)
+        return MeasuredPairs(self.test.ids, self.test.groups, self.test.labels, keys)
 
     def key(self, code: str) -> dict[str, str]:
         """What a language's representations before fine-tuning follow from."""

@@ -78,8 +78,8 @@ class BlockReader:
                 handle.remove()
         if len(found) != self.num_blocks + 1:
             raise UserError(
-                f"{type(self._model).__name__}: a pass runs {len(found) - 1} blocks, and the model has "
-                f"{self.num_blocks}: blocks share weights, and none can be read by its number. Choose another model"
+                f"{type(self._model).__name__}: a pass does not run its {self.num_blocks} blocks once each: blocks "
+                f"share weights, and none can be read by its number. Choose another model"
             )
         states = {pooling: torch.stack([pooled[pooling] for pooled in found], dim=1) for pooling in self._poolings}
         return Read(logits.float(), states)

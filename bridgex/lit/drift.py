@@ -37,7 +37,7 @@ States = Mapping[Pooling, Tensor]
 
 
 @dataclass(frozen=True)
-class TestPairs:
+class MeasuredPairs:
     """What is read: the same items in every language.
 
     Attributes:
@@ -125,7 +125,7 @@ class Collect(Callback):
         folder: of the run, which keeps what is measured.
     """
 
-    def __init__(self, pairs: TestPairs, name: str, step: int, folder: Path) -> None:
+    def __init__(self, pairs: MeasuredPairs, name: str, step: int, folder: Path) -> None:
         self._pairs, self._name, self._step, self._folder = pairs, name, step, folder
         self._open: dict[str, LanguageStates] = {}
 
@@ -186,7 +186,7 @@ class KeepBase(Collect):
         cache: where representations are kept.
     """
 
-    def __init__(self, pairs: TestPairs, folder: Path, cache: ArrayCache) -> None:
+    def __init__(self, pairs: MeasuredPairs, folder: Path, cache: ArrayCache) -> None:
         super().__init__(pairs, "untrained", 0, folder)
         self._cache = cache
 
@@ -209,7 +209,7 @@ class MeasureDrift(Collect):
     """
 
     def __init__(
-        self, pairs: TestPairs, step: int, folder: Path, cache: ArrayCache, *, with_answers: bool = True
+        self, pairs: MeasuredPairs, step: int, folder: Path, cache: ArrayCache, *, with_answers: bool = True
     ) -> None:
         super().__init__(pairs, "fine-tuned", step, folder)
         self._cache, self._with_answers = cache, with_answers

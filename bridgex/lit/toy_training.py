@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import shutil
-import signal
-import tempfile
-import threading
 import time
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,6 +19,7 @@ from bridgex.data.toy_lines import PAD, Line, ToyLines, vocabulary
 from bridgex.data.toy_world import ToyWorld
 from bridgex.errors import UserError
 from bridgex.extract.toy_model import make_model, save_model
+from bridgex.lit.from_nothing import fit, one_setting, write_model
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -67,12 +59,12 @@ def train_toy_world(recipe: ToyRecipe, seed: int, folder: Path, *, show_progress
     write_files(world, folder)
     lines = ToyLines(world)
     model = make_model(recipe.model, seed)
-    with _one_setting(recipe.num_threads):
+    with one_setting(recipe.num_threads):
         circuit = LineModule(model, recipe.circuit_stage, recipe.optimiser)
-        _fit(circuit, LineData(lines.circuit_batch, recipe.circuit_stage.steps), show_progress)
+        fit(circuit, LineData(lines.circuit_batch, recipe.circuit_stage.steps), show_progress=show_progress)
         language = LineModule(model, recipe.language_stage, recipe.optimiser)
-        _fit(language, LineData(lines.language_batch, recipe.language_stage.steps), show_progress)
-    _save(model, recipe, seed, folder)
+        fit(language, LineData(lines.language_batch, recipe.language_stage.steps), show_progress=show_progress)
+    write_model(folder, recipe, seed, lambda place: save_model(model, recipe.model, place))
     metrics = {f"loss_{kind}": loss for kind, loss in sorted(language.last_losses().items())}
     metrics["tokens"] = float(circuit.num_tokens + language.num_tokens)
     metrics["cpu_seconds"] = time.process_time() - started
@@ -214,66 +206,3 @@ def rate_factor(stage: StageRecipe, step: int) -> float:
     rising = (step + 1) / stage.warmup_steps if stage.warmup_steps else 1.0
     falling = (stage.steps - step) / (stage.decay_share * stage.steps) if stage.decay_share else 1.0
     return min(1.0, rising, falling)
-
-
-def _fit(module: LineModule, data: LineData, show_progress: bool) -> None:
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=show_progress,
-    )
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data)
-    except SystemExit as error:
-        # Lightning makes this of an interruption, and has the process ignore every later one.
-        if error.code != 1:
-            raise
-        raise KeyboardInterrupt from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _one_setting(num_threads: int) -> Iterator[None]:
-    """Fixes the threads, on which the bits of the weights depend, and keeps Lightning's advice out of the terminal."""
-    before = torch.get_num_threads()
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    torch.set_num_threads(num_threads)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Lightning 2.6 uses a name that torch 2.13 has set aside.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            yield
-    finally:
-        torch.set_num_threads(before)
-        logger.setLevel(level)
-
-
-def _save(model: LlamaForCausalLM, recipe: ToyRecipe, seed: int, folder: Path) -> None:
-    target = folder / "model"
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".model."))
-    try:
-        whole = temporary / "new"
-        whole.mkdir()
-        digest = save_model(model, recipe.model, whole)
-        content = {
-            "recipe": recipe.model_dump(mode="json"),
-            "seed": seed,
-            "torch": torch.__version__,
-            "weights_sha256": digest,
-        }
-        (whole / "recipe.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if target.exists():
-            os.rename(target, temporary / "old")
-        os.rename(whole, target)
-    finally:
-        shutil.rmtree(temporary)

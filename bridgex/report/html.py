@@ -41,7 +41,8 @@ def write_run_page(folder: Path) -> Path:
     Raises:
         UserError: the page cannot be written.
     """
-    if is_train_run(folder):
+    # The second: also where config.yaml is damaged, and cannot tell.
+    if is_train_run(folder) or (folder / "drift.jsonl").is_file():
         return _write(folder, train_page(read_train_run(folder)))
     return _write(folder, run_page(read_run(folder)))
 

@@ -14,6 +14,8 @@ from bridgex.report.train_run import TrainRun, blocks_of
 from bridgex.report.train_words import correlation, families, kinds, strongest, targets_of
 
 _MIN_POINTS = 3
+# Points of all small charts together, so that the page stays small.
+_MAX_SMALL = 800
 _TRANSFER = "transfer"
 
 Values = Mapping[str, float]
@@ -73,7 +75,7 @@ def _distance_transfer(metrics: TrainMetrics, kind: str) -> _Charts | None:
         return None
     rows = families(metrics, "distance ~ transfer").get(None, [])
     found = next((row for row in rows if row.kind == kind), None)
-    said = correlation(found) if found is not None else "no correlation is on record"
+    said = _said(found, len(points))
     what = f"{kind} distance and {metrics.metric}"
     return _Charts(scatter(what, Axes(f"{kind} distance", metrics.metric), points, f"{_upper(what)}: {said}."), None)
 
@@ -90,16 +92,27 @@ def _of_blocks(
     best = strongest(list(rows.values())).block if rows else None
     block = max(drawn) if best is None else best
     what = f"{axes.x} and {axes.y}"
-    said = "no correlation is on record"
-    if (row := rows.get(block)) is not None:
-        said = correlation(row) + (f". Shown: the block with the largest |Spearman| of {len(rows)}" if rows else "")
+    said = _said(rows.get(block), len(drawn[block]))
+    if block in rows and len(rows) > 1:
+        said += f". Shown: the block with the largest |Spearman| of {len(rows)}"
     axes = Axes(*(f"{name}, block {block}" if name == "drift" else name for name in axes))
     shown = scatter(f"{what}, block {block}", axes, drawn[block], f"{_upper(what)}, block {block}: {said}.")
-    small = [_small(other, points, rows.get(other)) for other, points in drawn.items() if other != block]
-    if not small:
+    others = {other: points for other, points in drawn.items() if other != block}
+    if not others:
         return _Charts(shown, None)
     summary = tag("summary", f"{what}, other blocks")
+    if sum(map(len, others.values())) > _MAX_SMALL:
+        return _Charts(shown, tag("details", summary, tag("p", "Too many points to draw: see the tables below.")))
+    small = [_small(other, points, rows.get(other)) for other, points in others.items()]
     return _Charts(shown, tag("details", summary, tag("div", *small, class_="plots small-plots")))
+
+
+def _said(row: RelationRecord | None, num_points: int) -> str:
+    if row is None:
+        return "no correlation is on record"
+    if row.n == num_points:
+        return correlation(row)
+    return f"{correlation(row)}: some of the {num_points} languages drawn are left out of it"
 
 
 def _small(block: int, points: list[Point], row: RelationRecord | None) -> Html:

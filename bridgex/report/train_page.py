@@ -30,7 +30,8 @@ def train_page(run: TrainRun) -> str:
     found = finding(run)
     box = verdict_box(found.kind, found.sign, found.sentence, found.remarks, run.problems, run.status)
     parts = [transfer(run), drift(run), scatters(run), relations(run), controls(run), _about(run)]
-    title = " ".join(filter(None, [run.name("task"), "+".join(run.sources), _model(run)])) or run.folder.name
+    names = [run.name("finetune")] if run.is_recipe else [run.name("task"), "+".join(run.sources), _model(run)]
+    title = " ".join(filter(None, names)) or run.folder.name
     return document(f"{title} - bridgex", join(*_head(run), box), parts, has_script=run.metrics is not None)
 
 
@@ -49,6 +50,11 @@ def _head(run: TrainRun) -> list[Html]:
         ]
     seed = run.config.get("seed") if metrics is None else metrics.seed
     facts += [f"seed {seed}"] if seed is not None else []
+    if run.is_recipe:
+        return [
+            tag("h1", f"A model from nothing, by the recipe {run.name('finetune')}"),
+            tag("p", f"seed {seed}", class_="quiet"),
+        ]
     codes = "+".join(run.sources)
     names = " and ".join(english(code) for code in run.sources)
     title = f"Fine-tuned on {codes}: {names}" if codes and names != codes else f"Fine-tuned on {codes}"

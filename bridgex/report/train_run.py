@@ -68,6 +68,11 @@ class TrainRun:
         codes = found.split("+") if isinstance(found, str) else found
         return [str(code) for code in codes] if isinstance(codes, list) else []
 
+    @property
+    def is_recipe(self) -> bool:
+        """Whether the run makes a model from nothing, and so measures no transfer."""
+        return _makes_a_model(self.config)
+
     def name(self, group: str) -> str:
         """The name of a config group's choice; empty where the config does not tell."""
         return str(self.settings(group).get("name", ""))
@@ -135,7 +140,7 @@ def read_train_run(folder: Path) -> TrainRun:
     metrics = None
     if (folder / "metrics.json").exists():
         metrics = _read(lambda: read_train_metrics(folder), "metrics.json", problems)
-    elif status is not None and status.state == "done":
+    elif status is not None and status.state == "done" and not _makes_a_model(config):
         problems.append("metrics.json is missing")
     drift = _read(lambda: read_drift(folder), "drift.jsonl", problems) or []
     answers = _read(lambda: read_answers(folder), "answers.jsonl", problems) or []
@@ -174,9 +179,10 @@ def mean_drift(drift: DriftMap) -> dict[str, float]:
 
 
 def middle_blocks(blocks: list[int]) -> list[int]:
-    """The blocks in the middle of a model, by depth, out of all that it has; all of them where none is."""
+    """The blocks in the middle of a model, by depth, out of all that it has; where none is, all but the embeddings."""
     deepest = max(blocks, default=0)
-    return [block for block in blocks if deepest and _MIDDLE[0] <= (block - 0.5) / deepest < _MIDDLE[1]] or blocks
+    middle = [block for block in blocks if deepest and _MIDDLE[0] <= (block - 0.5) / deepest < _MIDDLE[1]]
+    return middle or [block for block in blocks if block] or blocks
 
 
 def against_hypothesis_only(run: TrainRun) -> dict[str, Against]:
@@ -196,6 +202,11 @@ def against_hypothesis_only(run: TrainRun) -> dict[str, Against]:
             else:
                 found[code] = Against(run.metrics.transfer[code].score - control, None)
     return found
+
+
+def _makes_a_model(config: Mapping[str, Any]) -> bool:
+    node = config.get("finetune")
+    return isinstance(node, Mapping) and "circuit_stage" in node
 
 
 def _difference(full: Mapping[str, tuple[int, str]], other: Mapping[str, tuple[int, str]]) -> Against:

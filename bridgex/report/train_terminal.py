@@ -76,12 +76,15 @@ def _depth_line(metrics: TrainMetrics) -> str:
 
 
 def _relation_lines(metrics: TrainMetrics) -> list[str]:
-    """Of each relation the strongest test of every kind that survives; where none does, the strongest of all."""
+    """Of each relation the strongest test, and in which other kinds of distance one survives."""
     found = []
     for relation in RELATIONS:
         rows = next(iter(families(metrics, relation).values()), [])
-        held = [strongest(of_kind) for of_kind in kinds(survivors(rows)).values()]
-        found += [_relation_line(row, rows) for row in held or ([strongest(rows)] if rows else [])]
+        if rows:
+            best = strongest(survivors(rows) or rows)
+            others = [kind for kind in kinds(survivors(rows)) if kind != best.kind]
+            also = f"; {', '.join(others)} survive{'s' if len(others) == 1 else ''} too" if others else ""
+            found.append(_relation_line(best, rows) + also)
     return found
 
 
@@ -90,9 +93,10 @@ def _relation_line(row: RelationRecord, family: Sequence[RelationRecord]) -> str
     block = "" if row.block is None else f" block {row.block}"
     where = f",{kind}{block}" if kind or block else ""
     ends = "" if row.ci95 is None else f" [{row.ci95[0]:+.3f}, {row.ci95[1]:+.3f}]"
+    tests = f"{len(family)} test{'' if len(family) == 1 else 's'}"
     return (
         f"{row.relation}{where}: Spearman {row.spearman:+.3f}{ends}, p = {row.p:.2g}, {row.p_corrected:.2g} corrected "
-        f"over {len(family)} tests, n = {row.n}"
+        f"over {tests}, n = {row.n}"
     )
 
 

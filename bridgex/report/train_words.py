@@ -134,7 +134,7 @@ def family_sentence(rows: Sequence[RelationRecord]) -> str:
         what = (
             "The only test does not hold: "
             if len(rows) == 1
-            else f"None of {tests} survives the correction; the smallest "
+            else f"Of {tests}, none survives the correction; the smallest "
         )
         return f"{what}corrected {p_equals(best.p_corrected)}{_where(best)}."
     named = []

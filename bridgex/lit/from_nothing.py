@@ -1,0 +1,111 @@
+"""What every training of a model from nothing has in common: a silent trainer, fixed threads, a folder that is whole."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning
+import torch
+
+from bridgex.config.settings import Node
+from bridgex.config.toy_recipe import ToyRecipe
+
+_RECIPE_FILE = "recipe.json"
+_TEMPORARY = ".model."
+
+
+def fit(module: lightning.LightningModule, data: lightning.LightningDataModule, *, show_progress: bool) -> None:
+    """Trains a module on the CPU, once over its data; nothing is logged or written.
+
+    Args:
+        module: its model is changed in place.
+        data: its batches.
+        show_progress: whether to show a bar.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=show_progress,
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit as error:
+        # Lightning makes this of an interruption, and has the process ignore every later one.
+        if error.code != 1:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def one_setting(num_threads: int) -> Iterator[None]:
+    """Fixes the threads, on which the bits of the weights depend, and keeps Lightning's advice out of the terminal."""
+    before = torch.get_num_threads()
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    torch.set_num_threads(num_threads)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Lightning 2.6 uses a name that torch 2.13 has set aside.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            yield
+    finally:
+        torch.set_num_threads(before)
+        logger.setLevel(level)
+
+
+def write_model(folder: Path, recipe: ToyRecipe | Node, seed: int, save: Callable[[Path], str], **more: str) -> None:
+    """Writes `<folder>/model` with a `recipe.json` that tells how it was made; a model that is there is replaced.
+
+    It is written beside its place and renamed, so that a process that is killed leaves no half of a model.
+
+    Args:
+        folder: an existing folder.
+        recipe: every number of the model.
+        seed: of its weights.
+        save: writes the model's files into an empty folder, and gives the digest of its weights.
+        more: what else the weights follow from.
+    """
+    target = folder / "model"
+    for left in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(left)  # of a process that was killed
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_TEMPORARY))
+    try:
+        whole = temporary / "new"
+        whole.mkdir()
+        digest = save(whole)
+        content = {
+            "recipe": recipe.model_dump(mode="json"),
+            "seed": seed,
+            **more,
+            "torch": torch.__version__,
+            "weights_sha256": digest,
+        }
+        (whole / _RECIPE_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            os.rename(target, temporary / "old")
+        os.rename(whole, target)
+    finally:
+        shutil.rmtree(temporary)
