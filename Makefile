@@ -38,6 +38,7 @@ bench: $(STAMP) ## measure the claims of speed and of the toy world; one JSON li
 	$(BIN)/python -m bench.probe --prompts sentences
 	for form in short long prefix; do $(BIN)/python -m bench.score --form $$form || exit 1; done
 	$(BIN)/python -m bench.generate
+	for shape in toy small mbert; do $(BIN)/python -m bench.drift --shape $$shape || exit 1; done
 	$(BIN)/python -m bench.toy_world --world bridgex/toy
 
 docs: $(STAMP) ## build the documentation into site/

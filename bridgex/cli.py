@@ -54,13 +54,20 @@ def train() -> NoReturn:
 def main() -> NoReturn:
     """`bridgex`: what needs no run.
 
-    `bridgex report PATH...` makes pages again from records, `bridgex models [PATH...]` says of which models the neurons
+    `bridgex report PATH...` makes pages again from records, `bridgex relate PATH...` relates finished runs of train.py
+    with each other, `bridgex models [PATH...]` says of which models the neurons
     can be read, `bridgex data list|fetch|doctor` lists, fetches and checks data sets.
     """
     parser = ArgumentParser(prog="bridgex", description="What needs no run.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="make the pages of runs and sweeps again from their files")
     report.add_argument("path", nargs="+", type=Path, help="folder of a run or of a sweep")
+    relate = commands.add_parser("relate", help="relate finished runs of train.py: over seeds, sources and freezing")
+    relate.add_argument("path", nargs="+", type=Path, help="folder of a run, or of a sweep, whose subfolders are runs")
+    relate.add_argument(
+        "--out", type=Path, help="folder of relations.json and relations.html; not given: the first path if it is a "
+        "sweep, else ./relations"
+    )  # fmt: skip
     models = commands.add_parser("models", help="say of which models the neurons can be read, tried out here and now")
     models.add_argument("path", nargs="*", type=Path, help="local folder of a model; none: a table of families")
     data = commands.add_parser("data", help="list, fetch and check the tasks' data sets")
@@ -71,6 +78,7 @@ def main() -> NoReturn:
         sys.exit(USER_MISTAKE if stop.code else 0)
     runs: dict[str, Callable[[], None]] = {
         "report": lambda: _report(arguments.path),
+        "relate": lambda: _relate(arguments.path, arguments.out),
         "models": lambda: _models(arguments.path),
         "data": lambda: _data(arguments),
     }
@@ -84,6 +92,15 @@ def _report(paths: list[Path]) -> None:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder. Give the folder of a run or of a sweep")
         print(write_page(path))
+
+
+def _relate(paths: list[Path], out: Path | None) -> None:
+    from bridgex.report import relate, relate_terminal
+
+    found = relate.relate(paths)
+    is_sweep = not (paths[0] / "status.json").is_file()
+    folder = out if out is not None else paths[0] if is_sweep else Path("relations")
+    relate_terminal.show_relations(found, relate.write_relations(folder, found))
 
 
 def _models(paths: list[Path]) -> None:
@@ -214,9 +231,18 @@ def _end() -> int:
 
 def _sum_up(sweep: Path) -> None:
     from bridgex.records.sweep import cells_of, write_summary
+    from bridgex.records.train_sweep import is_train_sweep, write_train_summary
     from bridgex.report import html, terminal
 
     cells = cells_of(sweep)
+    if is_train_sweep(cells):
+        from bridgex.records.relations import read_relations
+        from bridgex.report import relate_terminal
+
+        of_cells = write_train_summary(sweep, cells)
+        page = html.write_sweep_page(sweep, cells)
+        relate_terminal.show_train_sweep(of_cells, read_relations(sweep), page)
+        return
     summary = write_summary(sweep, cells)
     terminal.show_sweep(summary, html.write_sweep_page(sweep, cells))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridgex.config import settings, train_settings
-from bridgex.data import probe_text, sentences
+from bridgex.data import encoder_text, probe_text, sentences
 from bridgex.errors import UserError
 from bridgex.evaluation.engines import vllm_check
 from bridgex.evaluation.freezing import freeze_problems
@@ -58,6 +58,10 @@ def agree_train(config: Mapping[str, Any]) -> None:
     """
     found = train_settings.validate_train(config)
     if isinstance(found, train_settings.ToyWorldSettings):
+        return
+    if isinstance(found, train_settings.EncoderSettings):
+        if lacking := encoder_text.text_problems(found.data):
+            raise UserError(*lacking)
         return
     mismatch = _language_problems(found)
     problems = [*settings.model_problems(found.model), *settings.data_problems(found.data), *mismatch]

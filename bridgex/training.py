@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from lightning.pytorch import seed_everything
 
-from bridgex.config.train_settings import ToyWorldSettings, TrainSettings
+from bridgex import controls
+from bridgex.config.train_settings import EncoderSettings, ToyWorldSettings, TrainSettings
 from bridgex.data import typology
+from bridgex.data.encoder_text import encoder_text
 from bridgex.data.typology import KindDistances
 from bridgex.errors import UserError
 from bridgex.evaluation.freezing import Frozen, choose_frozen
@@ -27,7 +28,7 @@ from bridgex.evaluation.transfer import Beside, Training, summarise_training
 from bridgex.extract.block_states import BlockReader, Pooling
 from bridgex.extract.classifier import EncodedPair, PairEncoder, load_classifier, load_pair_encoder
 from bridgex.extract.freezing import freeze
-from bridgex.extract.loading import model_fingerprint, model_folder
+from bridgex.extract.loading import LoadedModel, load_encoder, model_fingerprint, model_folder
 from bridgex.lit.drift import (
     Collect,
     KeepBase,
@@ -38,6 +39,7 @@ from bridgex.lit.drift import (
     read_base,
     read_languages,
 )
+from bridgex.lit.encoder_training import train_encoder
 from bridgex.lit.finetune import finetune
 from bridgex.lit.pairs import Pair, ReadData, TrainBatches, num_steps
 from bridgex.lit.toy_training import train_toy_world
@@ -56,7 +58,6 @@ from bridgex.records.train_files import (
     write_drift,
 )
 from bridgex.records.train_schema import LabelRecord, Measured, TrainMetrics
-from bridgex.stats.cka import cka
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -87,11 +88,12 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
         stage = _stage(settings, run, task, test, rows, notes)
         model = stage.new_model()
         _read_base(stage, model)
+        similarity = _profile_similarity(stage, model)
         frozen = stage.freeze(model)
         loss = _finetune(stage, model)
         measured = _measure(stage, model)
         _keep_model(stage, model)
-        beside = _beside(stage, _hypothesis_only(stage))
+        beside = _beside(stage, similarity, _hypothesis_only(stage))
         metrics = summarise_training(
             stage.training(frozen, loss), measured, beside, _distances(settings, run, list(test.texts))
         )
@@ -101,9 +103,12 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
         return metrics
 
 
-def make(settings: ToyWorldSettings, config: Mapping[str, Any], folder: Path) -> None:
+def make(settings: ToyWorldSettings | EncoderSettings, config: Mapping[str, Any], folder: Path) -> None:
     """Makes what a recipe says, a model from nothing."""
-    make_toy_world(settings, config, folder)
+    if isinstance(settings, EncoderSettings):
+        make_small_encoder(settings, config, folder)
+    else:
+        make_toy_world(settings, config, folder)
 
 
 def make_toy_world(settings: ToyWorldSettings, config: Mapping[str, Any], folder: Path) -> None:
@@ -112,6 +117,21 @@ def make_toy_world(settings: ToyWorldSettings, config: Mapping[str, Any], folder
         found = train_toy_world(settings.finetune, settings.seed, folder)
         for name, value in found.items():
             run.note(f"{name}: {value:.4g}")
+        run.set(state="done")
+
+
+def make_small_encoder(settings: EncoderSettings, config: Mapping[str, Any], folder: Path) -> None:
+    """Trains a small encoder on the user's own text; a folder in which that is done stays as it is."""
+    status = read_status(folder)
+    if status is not None and status.state == "done" and (folder / "model").is_dir():
+        check_folder(folder, config)
+        return
+    text = encoder_text(settings.data, settings.finetune.text.held_out_share)
+    with RunFolder.open(folder, config) as run:
+        run.identify({"text": text.fingerprint})
+        figures = train_encoder(settings.finetune, text, settings.seed, folder)
+        for note in (*text.notes, *figures.notes):
+            run.note(note)
         run.set(state="done")
 
 
@@ -182,6 +202,7 @@ class Stage:
     steps: int
     states: ArrayCache
     heads: ArrayCache
+    profiles: ArrayCache
 
     @property
     def codes(self) -> list[str]:
@@ -308,6 +329,7 @@ def _stage(
         steps=finetune_settings.steps or num_steps(len(rows), finetune_settings.batch_size, finetune_settings.epochs),
         states=ArrayCache(cache, "states"),
         heads=ArrayCache(cache, "heads"),
+        profiles=ArrayCache(cache, "profiles"),
     )
 
 
@@ -392,7 +414,22 @@ def _hypothesis_only(stage: Stage) -> dict[str, Measured] | None:
     return stage.measured(HYPOTHESIS_ONLY, stage.steps)
 
 
-def _beside(stage: Stage, hypothesis_only: Mapping[str, Measured] | None) -> Beside:
+def _profile_similarity(stage: Stage, model: PreTrainedModel) -> dict[str, float]:
+    """How many language neurons each language shares with the source, before any training."""
+    settings = stage.settings
+    return controls.profile_similarity(
+        settings,
+        stage.codes,
+        LoadedModel(settings.model.name, stage.where, model, load_encoder(settings.model, stage.where), ()),
+        stage.fingerprint,
+        barred=[text for texts in stage.test.texts.values() for pair in texts for text in pair],
+        cache=stage.profiles,
+        make_trainer=lambda more: make_trainer(settings, more),
+        note=stage.run.note,
+    )
+
+
+def _beside(stage: Stage, similarity: Mapping[str, float], hypothesis_only: Mapping[str, Measured] | None) -> Beside:
     encoded = {code: stage.encoded(code, stage.encoder) for code in stage.codes}
     num_cut = {code: sum(pair.is_cut for pair in pairs) for code, pairs in encoded.items()}
     if any(num_cut.values()):
@@ -400,27 +437,17 @@ def _beside(stage: Stage, hypothesis_only: Mapping[str, Measured] | None) -> Bes
         stage.run.note(
             f"test pairs cut to finetune.max_length={stage.encoder.max_length} tokens: {told} of {len(stage.test.ids)}"
         )
+    pooling = stage.poolings[0]
     return Beside(
         untrained=stage.measured(UNTRAINED, 0),
         hypothesis_only=hypothesis_only,
         fertility={code: float(np.mean([len(pair.ids) for pair in pairs])) for code, pairs in encoded.items()},
         num_cut=num_cut,
-        alignment=_alignment(stage),
+        alignment=controls.alignment(
+            stage.settings.source, stage.codes, lambda code: read_base(stage.states, stage.key(code))[pooling]
+        ),
+        profile_similarity=similarity,
     )
-
-
-def _alignment(stage: Stage) -> dict[str, dict[int, float]]:
-    """CKA of every language with the first source before fine-tuning, the same items in both, by block."""
-    pooling = stage.poolings[0]
-    source = torch.from_numpy(read_base(stage.states, stage.key(stage.codes[0]))[pooling])
-    found: dict[str, dict[int, float]] = {}
-    for code in stage.codes:
-        if code in stage.settings.source:
-            continue
-        states = torch.from_numpy(read_base(stage.states, stage.key(code))[pooling])
-        values = {block: cka(source[:, block], states[:, block]) for block in range(source.shape[1])}
-        found[code] = {block: value for block, value in values.items() if value is not None}
-    return found
 
 
 def _distances(settings: TrainSettings, run: RunFolder, codes: Sequence[str]) -> KindDistances | None:

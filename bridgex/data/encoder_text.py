@@ -1,4 +1,4 @@
-"""Text to train an encoder on: NTREX lines, premises and hypotheses of XNLI's validation rows; never a test row of it."""
+"""Text to train an encoder on: NTREX lines, and XNLI's validation rows; never a row that drift is measured on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridgex.config.settings import DataSettings
 from bridgex.data.catalogue import DataSet, data_set
 from bridgex.data.layout import Layout
 from bridgex.data.raw_rows import RawRows, rows_of_folder
@@ -52,48 +53,49 @@ class EncoderText:
         return list(dict.fromkeys(text for item in self.items for parts in item.values() for text in parts))
 
 
-def text_problems(root: Path | None) -> list[str]:
-    """Why there is no text to train on, in one line, found without reading a row; empty where there is some.
-
-    Args:
-        root: folder of data sets, as `data.root` names it; None: it names none.
-    """
+def text_problems(data: DataSettings) -> list[str]:
+    """Why there is no text to train on, in one line, found without reading a row; empty where there is some."""
     remedy = "Give data.root=FOLDER that holds ntrex/ or xnli/ (bridgex data fetch ntrex xnli makes one in ./data)"
-    if root is None:
+    if data.root is None:
         return [f"data.root=null: an encoder is trained on your own text. {remedy}"]
+    root = _root(data.root)
     if not root.is_dir():
-        return [f"data.root={root}: no such folder. {remedy}"]
+        return [f"data.root={data.root}: no such folder. {remedy}"]
     try:
         if any(_codes(root, name) for name in _SPLITS):
             return []
     except UserError as error:
         return list(error.problems)
-    return [f"data.root={root}: holds neither lines of ntrex/ nor validation rows of xnli/. {remedy}"]
+    return [f"data.root={data.root}: holds neither lines of ntrex/ nor validation rows of xnli/. {remedy}"]
 
 
-def encoder_text(root: Path, held_out_share: float) -> EncoderText:
+def encoder_text(data: DataSettings, held_out_share: float) -> EncoderText:
     """Reads all lines of NTREX and all validation rows of XNLI that a folder has.
 
     Args:
-        root: folder of data sets, each in its hub's layout.
+        data: `root` is read, a folder of data sets, each in its hub's layout.
         held_out_share: share of NTREX's lines, the last ones, to hold out. Neighbouring lines are of one article, so
             that the last ones are farther from the others than any drawn at random.
 
     Raises:
         UserError: neither data set is there, or a file is damaged; one line for each mistake.
     """
-    problems = text_problems(root)
-    if problems:
+    problems = text_problems(data)
+    if problems or data.root is None:
         raise UserError(*problems)
     notes: list[str] = []
-    lines, pairs = (_items(root, name, notes) for name in _SPLITS)
+    lines, pairs = (_items(_root(data.root), name, notes) for name in _SPLITS)
     kept, held_out = _hold_out(lines, held_out_share)
     items = (*kept, *pairs)
     if not items:
-        raise UserError(f"data.root={root}: no line is left to train on. Lower finetune.text.held_out_share")
+        raise UserError(f"data.root={data.root}: no line is left to train on. Lower finetune.text.held_out_share")
     text = json.dumps([[list(item.items()) for item in items], list(held_out.items())], ensure_ascii=False)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return EncoderText(items, held_out, digest, tuple(notes))
+
+
+def _root(given: str) -> Path:
+    return Path(given).expanduser().resolve()
 
 
 def _codes(root: Path, name: str) -> list[str]:
@@ -111,6 +113,8 @@ def _items(root: Path, name: str, notes: list[str]) -> list[Item]:
     raws = {code: rows_of_folder(root / name, data, code, split) for code in codes}
     if name == _LINES:
         _leave_out_zawgyi(raws, notes)
+    if not raws:
+        return []
     joined = _judged(data, split, raws, notes)
     found: list[Item] = []
     for number in range(len(joined.ids)):

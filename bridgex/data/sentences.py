@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridgex.config.settings import Settings
+from bridgex.config.settings import ReadsData, Settings
 from bridgex.data.evaluated import Evaluated
 from bridgex.data.sources import data_root, has_list, known_words
 from bridgex.errors import UserError
@@ -59,6 +59,31 @@ def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) ->
     Raises:
         UserError: none of them is there, a file is damaged, or one's own is in no encoding that a model reads.
     """
+    notes: list[str] = []
+    found = running_text(settings, code, barred, notes)
+    if found is not None:
+        return found
+    words = _training_words(settings, code)
+    if not words:
+        raise UserError(_no_text(code, notes))
+    return _sentences(code, words, "dictionary words", notes)
+
+
+def running_text(
+    settings: ReadsData, code: str, barred: Collection[str] = (), notes: list[str] | None = None
+) -> Sentences | None:
+    """Text in a language: one's own, NTREX, FLORES+ or Belebele passages; None where none of them is there.
+
+    Args:
+        settings: where the data lie.
+        code: the language.
+        barred: texts that are evaluated; what holds one, or stands in one, is left out.
+        notes: gets a sentence on every text that was left out.
+
+    Raises:
+        UserError: a file is damaged, or one's own is in no encoding that a model reads.
+    """
+    notes = [] if notes is None else notes
     evaluated = Evaluated(barred)
     own = settings.data.text.get(code)
     if own is not None:
@@ -70,7 +95,7 @@ def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) ->
         if is_zawgyi(found.texts):
             raise UserError(f"data.text.{code}={own}: is in Zawgyi, not in Unicode. Convert the file")
         return found
-    root, notes = data_root(settings), list[str]()
+    root = data_root(settings)
     for path, columns in parallel_files(root, code) if root is not None else ():
         origin = f"{path.parent.parent.name}/{path.parent.name}"
         texts = column_of(path, columns)
@@ -82,10 +107,7 @@ def profile_text(settings: Settings, code: str, barred: Collection[str] = ()) ->
         if not is_zawgyi(found.texts):
             return found
         notes.append(f"{found.origin} was left out: it is in Zawgyi, not in Unicode")
-    words = _training_words(settings, code)
-    if not words:
-        raise UserError(_no_text(code, notes))
-    return _sentences(code, words, "dictionary words", notes)
+    return None
 
 
 def problems(settings: Settings, codes: Iterable[str]) -> list[str]:

@@ -128,6 +128,7 @@ def summarise_training(
         distances_origin=None if distances is None else distances.origin,
         relations=relations,
         depth=depth_correlation(drift),
+        unreported=list(training.unreported),
         base_fingerprint=training.base_fingerprint,
         survives=survivors(relations, poolings),
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Sums over pairs are D x D for each block, kernels N x N; up to this width sums are small whatever N is.
 _WIDTH_OF_SUMS = 1024
-_CHUNK = 64
+_CHUNK = 256
 
 States = Mapping[Pooling, Tensor]
 """By pooling, `[N, L + 1, D]`."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from bridgex.config.encoder_recipe import EncoderRecipe, MaskRecipe, TrainingRecipe
 from bridgex.data.encoder_text import EncoderText, Item
@@ -38,7 +39,6 @@ _PAD, _, _CLS, _SEP, _MASK = range(len(SPECIAL))
 _NO_WORD = -1
 _REPORTED_SHARE = 0.05
 # Beside the seed of a draw, so that epochs, steps and the measuring at the end draw different numbers.
-_SEED_STEP = 1_000_003
 _EPOCHS, _MASKS, _MEASURED = range(3)
 
 
@@ -54,8 +54,9 @@ class EncoderFigures:
         chance: what guessing would reach.
         num_held_out: held-out lines of a language.
         num_tokens: tokens that were computed on, padding left out.
-        padding: share of padding beside them.
+        padding: share of padding in what was computed on.
         cpu_seconds: of the whole, tokenizer and measuring included.
+        vocabulary: tokens of the tokenizer.
     """
 
     loss: float
@@ -66,6 +67,29 @@ class EncoderFigures:
     num_tokens: int
     padding: float
     cpu_seconds: float
+    vocabulary: int
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the model must know of it."""
+        guess = math.log(self.vocabulary)
+        loss = f"masked-word loss {self.loss:.3f} nats a token over the last twentieth of the steps"
+        if self.held_out_loss is not None:
+            loss += f", {self.held_out_loss:.3f} on held-out lines"
+        found = [f"{loss}; a guess among all {self.vocabulary} tokens has {guess:.3f}"]
+        if self.retrieval is None or self.chance is None:
+            found.append("retrieval was not measured: it needs lines of ntrex in two languages or more")
+        else:
+            found.append(
+                f"retrieval {self.retrieval:.3f}: so many of {self.num_held_out} held-out lines have their translation "
+                f"as the nearest line of another language, mean over all ordered pairs (by chance {self.chance:.3f}; "
+                f"names and numbers alone help)"
+            )
+        found.append(
+            f"{self.num_tokens} tokens seen, {self.padding:.2%} of padding beside them, in {self.cpu_seconds:.0f} CPU "
+            f"seconds"
+        )
+        return found
 
 
 def train_encoder(
@@ -114,6 +138,7 @@ def train_encoder(
         num_tokens=module.num_tokens,
         padding=1 - module.num_tokens / max(1, module.num_places),
         cpu_seconds=time.process_time() - started,
+        vocabulary=len(tokenizer),
     )
 
 
@@ -196,8 +221,8 @@ def join_parts(parts: Sequence[EncodedText], max_length: int) -> Example:
     return Example(np.concatenate(ids), np.concatenate(types), np.concatenate(words))
 
 
-class EncoderBatches(IterableDataset[MaskedBatch]):
-    """The batches of a training in order; the same ones whenever it is gone through.
+class EncoderBatches(Dataset[MaskedBatch]):
+    """The batches of a training by number; each follows from its number and the seed. Asked in order, they cost little.
 
     An epoch has every text of every item once, a share of them beside the same text in another language. Its examples
     are put in order of length and cut into batches, which then come in random order: nearly nothing is padded.
@@ -211,17 +236,20 @@ class EncoderBatches(IterableDataset[MaskedBatch]):
 
     def __init__(self, items: Sequence[EncodedItem], recipe: EncoderRecipe, num_tokens: int, seed: int) -> None:
         self._items, self._recipe, self._num_tokens, self._seed = items, recipe, num_tokens, seed
+        self._begin(0, 0)
 
     def __len__(self) -> int:
         return self._recipe.training.steps
 
-    def __iter__(self) -> Iterator[MaskedBatch]:
-        """`steps` batches."""
-        epochs = (self.epoch(number) for number in itertools.count())
-        batches = itertools.islice(itertools.chain.from_iterable(epochs), self._recipe.training.steps)
-        for step, examples in enumerate(batches):
-            draw = np.random.default_rng((self._seed, _MASKS, step))
-            yield mask_words(examples, self._recipe.masked_words, self._num_tokens, draw)
+    def __getitem__(self, number: int) -> MaskedBatch:
+        """Batch `number`, from 0."""
+        if number < self._start:
+            self._begin(0, 0)
+        # How many batches an epoch has, only its examples tell.
+        while number >= self._start + len(self._batches):
+            self._begin(self._epoch + 1, self._start + len(self._batches))
+        draw = np.random.default_rng((self._seed, _MASKS, number))
+        return mask_words(self._batches[number - self._start], self._recipe.masked_words, self._num_tokens, draw)
 
     def epoch(self, number: int) -> list[list[Example]]:
         """The examples of an epoch's batches."""
@@ -230,6 +258,9 @@ class EncoderBatches(IterableDataset[MaskedBatch]):
         examples = [examples[place] for place in draw.permutation(len(examples))]
         batches = group_by_length(examples, self._recipe.training.batch_tokens)
         return [batches[place] for place in draw.permutation(len(batches))]
+
+    def _begin(self, epoch: int, start: int) -> None:
+        self._epoch, self._start, self._batches = epoch, start, self.epoch(epoch)
 
     def _example(self, item: EncodedItem, code: str, draw: np.random.Generator) -> Example:
         parts = item[code]
@@ -299,6 +330,10 @@ class EncoderData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[MaskedBatch]:
         """The batches; no worker processes, since making them is cheap."""
         return DataLoader(self._batches, batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch as it is: the training is on the CPU."""
+        return batch
 
 
 class EncoderModule(lightning.LightningModule):
@@ -405,7 +440,8 @@ def _mean_states(model: BertForMaskedLM, examples: Sequence[Example]) -> Tensor:
     with torch.inference_mode():
         states = model.bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
     weights = counted.unsqueeze(-1).float()
-    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    means: Tensor = (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    return means
 
 
 def retrieval_accuracy(vectors: Mapping[str, Tensor]) -> float | None:

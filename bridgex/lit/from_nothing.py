@@ -1,4 +1,4 @@
-"""What every training of a model from nothing has in common: a silent trainer, fixed threads, a folder that is whole."""
+"""What every training of a model from nothing shares: a silent trainer, fixed threads, a folder that is whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 
 from bridgex.config.settings import Node
 from bridgex.config.toy_recipe import ToyRecipe
+from bridgex.records.files import writing
 
 _RECIPE_FILE = "recipe.json"
 _TEMPORARY = ".model."
@@ -87,7 +88,17 @@ def write_model(folder: Path, recipe: ToyRecipe | Node, seed: int, save: Callabl
         seed: of its weights.
         save: writes the model's files into an empty folder, and gives the digest of its weights.
         more: what else the weights follow from.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
+    with writing(folder):
+        _write_model(folder, recipe, seed, save, more)
+
+
+def _write_model(
+    folder: Path, recipe: ToyRecipe | Node, seed: int, save: Callable[[Path], str], more: Mapping[str, str]
+) -> None:
     target = folder / "model"
     for left in folder.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(left)  # of a process that was killed

@@ -122,7 +122,9 @@ class TrainMetrics(Record):
     steps: int = Field(description="optimiser steps")
     loss: float = Field(description="mean training loss over the last twentieth of the steps")
     metric: str = "accuracy"
-    transfer: dict[str, TransferScore] = Field(description="by language, sources first")
+    transfer: dict[str, TransferScore] = Field(
+        description="by language, sources first; relations to transfer are to the score"
+    )
     pooling: str = Field(description="of the drift below; the first of drift.pooling")
     estimator: str = "unbiased"
     drift: dict[str, dict[int, float]] = Field(
@@ -136,6 +138,9 @@ class TrainMetrics(Record):
     relations: list[RelationRecord] = Field(default_factory=list)
     depth: float | None = Field(
         None, description="Spearman of block and drift, mean over languages; null: fewer than 3 blocks"
+    )
+    unreported: list[str] = Field(
+        default_factory=list, description="languages that chose the frozen blocks, left out of relations and means"
     )
     base_fingerprint: str = Field(description="SHA-256 of the files of the model before fine-tuning")
     survives: str = Field(description="one sentence: what of the relations holds after correction")

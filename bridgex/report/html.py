@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bridgex.errors import UserError
-from bridgex.records.files import write_text
+from bridgex.records.files import write_json, write_text
+from bridgex.records.relations import RELATIONS_FILE
 from bridgex.records.train_files import is_train_run
+from bridgex.records.train_sweep import is_train_sweep
 from bridgex.report import ablation_part, answers_part, beside_part, ranking_part
 from bridgex.report.about_part import about, verdict_box
 from bridgex.report.markup import Html, document, join, tag
+from bridgex.report.relate import relate_cells
 from bridgex.report.run_files import RunFiles, english, read_run
 from bridgex.report.sweep_page import sweep_page
 from bridgex.report.train_page import train_page
 from bridgex.report.train_run import read_train_run
+from bridgex.report.train_sweep_page import train_sweep_page
 from bridgex.report.words import SIGNS, verdict
 
 PAGE = "report.html"
@@ -48,7 +52,7 @@ def write_run_page(folder: Path) -> Path:
 
 
 def write_sweep_page(folder: Path, cells: Sequence[Path]) -> Path:
-    """Writes `report.html` of a sweep.
+    """Writes `report.html` of a sweep; of one of train.py `relations.json` too.
 
     Args:
         folder: the sweep's folder.
@@ -60,6 +64,10 @@ def write_sweep_page(folder: Path, cells: Sequence[Path]) -> Path:
     Raises:
         UserError: the page cannot be written.
     """
+    if is_train_sweep(cells):
+        found = relate_cells(cells)
+        write_json(folder / RELATIONS_FILE, found)
+        return _write(folder, train_sweep_page(folder, cells, found))
     return _write(folder, sweep_page(folder, cells))
 
 

@@ -83,9 +83,9 @@ def depth_sentence(metrics: TrainMetrics) -> str:
 
 
 def targets_of(metrics: TrainMetrics) -> list[str]:
-    """Languages that were not fine-tuned on, in the record's order."""
-    sources = metrics.source.split("+")
-    return [code for code in metrics.transfer if code not in sources]
+    """Languages that were not fine-tuned on and chose no frozen block, in the record's order."""
+    left_out = [*metrics.source.split("+"), *metrics.unreported]
+    return [code for code in metrics.transfer if code not in left_out]
 
 
 def families(metrics: TrainMetrics, relation: RelationName) -> dict[str | None, list[RelationRecord]]:
