@@ -298,7 +298,7 @@ def _evaluate_job(config: DictConfig) -> None:
         else:
             terminal.show_cell(folder)
         if found.logger.name == "wandb":
-            print(_mirror(folder, found.logger, found.sweep.name if sweep is not None else "single"))
+            print(_mirror(folder, found.logger, found.sweep.name if sweep is not None else "single", "evaluate"))
 
     _finish_job(run, folder, sweep)
 
@@ -325,11 +325,13 @@ def _train_job(config: DictConfig) -> None:
             train_terminal.show_train(folder, page)
         else:
             train_terminal.show_train_cell(folder)
+        if found.logger.name == "wandb":
+            print(_mirror(folder, found.logger, found.sweep.name if sweep is not None else "single", "train"))
 
     _finish_job(run, folder, sweep)
 
 
-def _mirror(folder: Path, options: LoggerSettings, group: str) -> str:
+def _mirror(folder: Path, options: LoggerSettings, group: str, job_type: str) -> str:
     from bridgex.lit.wandb_logger import mirror_run
     from bridgex.records.store import read_status
 
@@ -337,7 +339,7 @@ def _mirror(folder: Path, options: LoggerSettings, group: str) -> str:
     where = folder.name if group != "single" else folder.resolve()
     name = f"{group}/{where}/{status.config_hash if status is not None else ''}"
     run_id = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return mirror_run(folder, options, group=group, job_type="evaluate", run_id=run_id)
+    return mirror_run(folder, options, group=group, job_type=job_type, run_id=run_id)
 
 
 def _sweep_folder() -> Path | None:

@@ -97,20 +97,25 @@ def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> li
     return made
 
 
-def make_encoder(text: TextRecipe, recipe: EncoderModelRecipe, num_tokens: int, seed: int) -> BertForMaskedLM:
+def make_encoder(
+    text: TextRecipe, recipe: EncoderModelRecipe, counts: npt.NDArray[np.int64], seed: int
+) -> BertForMaskedLM:
     """Makes an untrained model, equal for equal seeds whatever `transformers` does to new weights.
+
+    Weights are normal, norms 1, biases 0 but for those of the answers: they are the tokens' log-frequencies, to learn
+    which would take a good part of a short training.
 
     Args:
         text: for the longest input.
         recipe: its sizes.
-        num_tokens: of its tokenizer.
+        counts: how often each token of its tokenizer stands in the text `[V]`.
         seed: of the weights.
 
     Returns:
         The model in float32, in training mode, without dropout.
     """
     config = BertConfig(
-        vocab_size=num_tokens,
+        vocab_size=len(counts),
         hidden_size=recipe.hidden_size,
         intermediate_size=recipe.intermediate_size,
         num_hidden_layers=recipe.blocks,
@@ -130,6 +135,8 @@ def make_encoder(text: TextRecipe, recipe: EncoderModelRecipe, num_tokens: int, 
                 parameter.normal_(0.0, recipe.init_std, generator=generator)
             else:
                 parameter.fill_(1.0 if name.endswith("LayerNorm.weight") else 0.0)
+        frequencies = torch.from_numpy(counts + 1.0)
+        model.cls.predictions.bias.copy_((frequencies / frequencies.sum()).log())
     return cast(BertForMaskedLM, model.train())
 
 

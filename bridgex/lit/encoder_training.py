@@ -51,6 +51,7 @@ class EncoderFigures:
         held_out_loss: the same on held-out lines, each alone; None: there are none.
         retrieval: share of held-out lines whose nearest line in another language says the same, mean over ordered
             pairs of languages; None: fewer than two languages or lines.
+        untrained_retrieval: the same before the first step, when a line is no more than a bag of random tokens.
         chance: what guessing would reach.
         num_held_out: held-out lines of a language.
         num_tokens: tokens that were computed on, padding left out.
@@ -62,6 +63,7 @@ class EncoderFigures:
     loss: float
     held_out_loss: float | None
     retrieval: float | None
+    untrained_retrieval: float | None
     chance: float | None
     num_held_out: int
     num_tokens: int
@@ -82,8 +84,8 @@ class EncoderFigures:
         else:
             found.append(
                 f"retrieval {self.retrieval:.3f}: so many of {self.num_held_out} held-out lines have their translation "
-                f"as the nearest line of another language, mean over all ordered pairs (by chance {self.chance:.3f}; "
-                f"names and numbers alone help)"
+                f"as the nearest line of another language, mean over all ordered pairs; before training "
+                f"{self.untrained_retrieval:.3f}, from names and numbers alone; by chance {self.chance:.3f}"
             )
         found.append(
             f"{self.num_tokens} tokens seen, {self.padding:.2%} of padding beside them, in {self.cpu_seconds:.0f} CPU "
@@ -113,12 +115,15 @@ def train_encoder(
     """
     started = time.process_time()
     tokenizer = make_encoder_tokenizer(text.texts(), recipe.text)
-    model = make_encoder(recipe.text, recipe.model, len(tokenizer), seed)
-    batches = EncoderBatches(encode_items(tokenizer, text.items, recipe.masked_words), recipe, len(tokenizer), seed)
+    items, held_out = (
+        encode_items(tokenizer, some, recipe.masked_words) for some in (text.items, _as_items(text.held_out))
+    )
+    model = make_encoder(recipe.text, recipe.model, count_tokens(items, len(tokenizer)), seed)
     with one_setting(recipe.num_threads):
+        untrained = retrieval_accuracy(line_vectors(model, held_out, recipe))
         module = EncoderModule(model, recipe.training)
+        batches = EncoderBatches(items, recipe, len(tokenizer), seed)
         fit(module, EncoderData(batches), show_progress=show_progress)
-        held_out = encode_items(tokenizer, _as_items(text.held_out), recipe.masked_words)
         held_out_loss = masked_loss(model, held_out, recipe, len(tokenizer), seed)
         retrieval = retrieval_accuracy(line_vectors(model, held_out, recipe))
     write_model(
@@ -133,6 +138,7 @@ def train_encoder(
         loss=module.last_loss(),
         held_out_loss=held_out_loss,
         retrieval=retrieval,
+        untrained_retrieval=untrained,
         chance=None if retrieval is None else 1 / num_held_out,
         num_held_out=num_held_out,
         num_tokens=module.num_tokens,
@@ -192,6 +198,12 @@ def encode_items(
     for text, found in zip(texts, encode_texts(tokenizer, texts) if texts else [], strict=True):
         encoded[text] = EncodedText(found.ids, _hidden_together(found.words, masks.word_tokens))
     return [{code: tuple(encoded[text] for text in parts) for code, parts in item.items()} for item in items]
+
+
+def count_tokens(items: Sequence[EncodedItem], num_tokens: int) -> Numbers:
+    """How often each token stands in the items `[V]`."""
+    ids = [part.ids for item in items for parts in item.values() for part in parts]
+    return np.bincount(np.concatenate(ids), minlength=num_tokens)
 
 
 def _hidden_together(words: Numbers, limit: int) -> Numbers:
@@ -351,6 +363,10 @@ class EncoderModule(lightning.LightningModule):
         self.num_tokens = self.num_places = 0
         self._recipe = recipe
         self._losses: list[Tensor] = []
+
+    def on_fit_start(self) -> None:
+        """Training mode; what measured the model before has left it in the other."""
+        self.model.train()
 
     def training_step(self, batch: MaskedBatch, number: int) -> None:
         """One step of the optimiser."""

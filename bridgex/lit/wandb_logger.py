@@ -33,6 +33,7 @@ from bridgex.lit.wandb_content import (
     ranking_sheets,
     read_json,
 )
+from bridgex.lit.wandb_train import drift_by_block, train_sheets, train_summary
 
 if TYPE_CHECKING:
     import wandb
@@ -205,8 +206,12 @@ def _init(request: _Request) -> wandb.Run:
     config = from_yaml(request.folder / "config.yaml")
     status = _status(request.folder)
     names = [
-        config[key].get("name") for key in ("model", "pair", "task", "bridge") if isinstance(config.get(key), dict)
+        config[key].get("name")
+        for key in ("model", "pair", "task", "bridge", "freeze")
+        if isinstance(config.get(key), dict)
     ]
+    if isinstance(config.get("source"), str):
+        names.insert(1, config["source"])
     kept = ("config_hash", "fingerprints", "versions", "git_revision", "device", "start", "end")
     wanted: dict[str, Any] = {
         "silent": True, "console": "off", "disable_git": True, "disable_code": True, "save_code": False,
@@ -266,6 +271,7 @@ def _log_summary(run: wandb.Run, request: _Request) -> None:
         "oracle_score": oracle.get("score"),
         "regret": oracle.get("regret"),
         "regret_with_direct": oracle.get("regret_with_direct"),
+        **train_summary(metrics),
     }
     run.summary.update({key: value for key, value in found.items() if value is not None})
 
@@ -279,6 +285,11 @@ def _log_blocks(run: wandb.Run, folder: Path) -> None:
         for candidate, by_block in scores.items():
             for block, value in by_block.items():
                 rows[block][f"{strategy}_raw/{candidate}"] = value
+    drift = drift_by_block(read_json(folder / "metrics.json"))
+    if drift:
+        run.define_metric("drift/*", step_metric="block", summary="none")
+    for block, by_language in drift.items():
+        rows[block].update(by_language)
     for block, values in sorted(rows.items()):
         # The block as step: a run that is mirrored again has these rows already, and W&B leaves them out.
         run.log({"block": block, **values}, step=block)
@@ -289,6 +300,7 @@ def _log_tables(run: wandb.Run, request: _Request) -> None:
 
     sheets = [
         *ranking_sheets(request.folder),
+        *train_sheets(request.folder),
         *prediction_sheets(request.folder, request.options.max_rows),
         *measure_sheets(request.folder),
     ]
@@ -324,7 +336,7 @@ def _log_report(run: wandb.Run, folder: Path) -> None:
 def _log_artifacts(run: wandb.Run, request: _Request) -> None:
     import wandb
 
-    for name in ("predictions.jsonl", "ranking.json"):
+    for name in ("predictions.jsonl", "ranking.json", "answers.jsonl", "drift.jsonl"):
         path = request.folder / name
         if path.is_file():
             artifact = wandb.Artifact(f"{request.run_id}-{path.stem}", type=path.stem)

@@ -167,6 +167,15 @@ class FreezeComparison(Record):
     sentence: str
 
 
+class Finding(Record):
+    """What one relation or one freezing comes to."""
+
+    name: str
+    held: list[str] = Field(description="what of it holds after correction; empty: nothing, or not tested")
+    is_tested: bool
+    sentence: str
+
+
 class RunGroup(Record):
     """Runs of one model, task and pooling."""
 
@@ -185,6 +194,7 @@ class RunGroup(Record):
     freezing: list[FreezeComparison]
     notes: list[str] = Field(default_factory=list, description="what a reader must know")
     distances_origin: str | None = None
+    findings: list[Finding]
     survives: str = Field(description="one sentence: what holds after correction")
 
 

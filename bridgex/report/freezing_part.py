@@ -75,7 +75,7 @@ def _row(one: FreezeDifference, seeds: Sequence[int]) -> Row:
             interval(one.bootstrap95, is_signed=True),
             probability(one.p),
             probability(one.p_holm),
-            _WORDS[one.verdict],
+            tag("span", _WORDS[one.verdict], class_="verdict-word"),
             *(number(one.by_seed[seed], is_signed=True) if seed in one.by_seed else MISSING for seed in seeds),
         ],
         is_strong=one.verdict != "no evidence",

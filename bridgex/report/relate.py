@@ -14,9 +14,6 @@ from bridgex.records.files import write_bytes, writing
 from bridgex.records.relations import (
     RELATIONS_FILE,
     LeftOut,
-    MatrixName,
-    MatrixRelations,
-    MatrixTest,
     OverSources,
     RelatedRun,
     Relations,
@@ -27,24 +24,23 @@ from bridgex.records.relations import (
 )
 from bridgex.records.train_schema import RelationName, RelationRecord
 from bridgex.report.freezing import freeze_comparisons
-from bridgex.report.relate_matrices import measures_of_matrices, measures_of_source, relate_matrices, square_languages
+from bridgex.report.relate_findings import finding_of_freezing, findings_of_matrices, findings_of_sources, survivors
+from bridgex.report.relate_matrices import (
+    hopeless,
+    measures_of_matrices,
+    measures_of_source,
+    relate_matrices,
+    square_languages,
+)
 from bridgex.report.relate_page import relate_page
 from bridgex.report.relate_runs import NONE, FinishedRun, RunsTogether, SeedMeans, averaged, gather, gather_cells
 from bridgex.report.train_run import mean_drift
-from bridgex.report.train_words import RELATIONS
 from bridgex.stats.matrix_relate import MIN_LANGUAGES
-from bridgex.stats.paired import ALPHA
 from bridgex.stats.relate import relate_family
 
 PAGE = "relations.html"
 _MIN_BLOCKS = 3
 _DIGITS = 12
-_MATRIX_NAMES: tuple[MatrixName, ...] = (
-    "drift ~ distance + fertility",
-    "drift ~ transfer + fertility",
-    "transfer ~ distance + fertility",
-    "transfer ~ alignment + distance",
-)
 
 
 def relate(paths: Sequence[Path]) -> Relations:
@@ -109,6 +105,7 @@ def relate_group(together: RunsTogether) -> RunGroup:
     matrices, measures, sources, over = None, [], [], []
     if len(square) >= MIN_LANGUAGES:
         matrices = relate_matrices(means, square)
+        notes += hopeless(matrices)
         table = measures_of_matrices(means, square)
         measures = [] if table is None else [table]
         if others := [source for source in means if source not in square]:
@@ -125,8 +122,8 @@ def relate_group(together: RunsTogether) -> RunGroup:
     freezing = freeze_comparisons(together)
     if len(together.freezes) > 1 and NONE not in together.freezes:
         notes.append("freezing is not tested against none: there is no run without")
-    parts = _survivors_of_matrices(matrices) if matrices is not None else _survivors_of_sources(sources, over)
-    parts += [one.sentence for one in freezing]
+    findings = findings_of_matrices(matrices) if matrices is not None else findings_of_sources(sources, over)
+    findings += [finding_of_freezing(one) for one in freezing]
     return RunGroup(
         heading=together.heading,
         task=first.task,
@@ -145,7 +142,8 @@ def relate_group(together: RunsTogether) -> RunGroup:
         freezing=freezing,
         notes=notes,
         distances_origin=first.distances_origin,
-        survives="; ".join(parts) + ".",
+        findings=findings,
+        survives=survivors(findings),
     )  # fmt: skip
 
 
@@ -269,74 +267,3 @@ def _remarks(together: RunsTogether) -> list[str]:
     if all(not mean_drift(run.metrics.drift) for run in runs):
         found.append("no drift is on record")
     return found
-
-
-def _survivors_of_sources(sources: Sequence[SourceRelations], over: Sequence[OverSources]) -> list[str]:
-    parts = []
-    for relation in RELATIONS:
-        by_source = {
-            source.source: rows
-            for source in sources
-            if (rows := [row for row in source.relations if row.relation == relation])
-        }
-        if len(by_source) == 1:
-            seeds = max(source.num_seeds for source in sources if source.source in by_source)
-            mean_of = f" (means of {seeds} seeds)" if seeds > 1 else ""
-            parts.append(_survivors(f"{relation}{mean_of}", *by_source.values()))
-        elif by_source:
-            parts.append(_survivors_over(relation, by_source, [row for row in over if row.relation == relation]))
-    return parts or ["nothing could be related: fewer than four target languages, or no spread"]
-
-
-def _survivors(name: str, rows: Sequence[RelationRecord]) -> str:
-    held = [row for row in rows if row.p_corrected < ALPHA]
-    best = max(held or rows, key=lambda row: abs(row.spearman))
-    return (
-        f"{name}: {_count(len(held), len(rows), 'correlation')} over {best.n} languages after correction, the "
-        f"strongest {_where(best)}{best.spearman:+.2f} (corrected p = {best.p_corrected:.2g})"
-    )
-
-
-def _survivors_over(
-    relation: RelationName, by_source: Mapping[str, Sequence[RelationRecord]], over: Sequence[OverSources]
-) -> str:
-    """Several sources, each corrected by itself."""
-    held = {source: sum(row.p_corrected < ALPHA for row in rows) for source, rows in by_source.items()}
-    count = sum(map(len, by_source.values()))
-    named = ", ".join(f"{num} with source {source}" for source, num in held.items() if num)
-    best = max(over, key=lambda row: abs(row.spearman))
-    said = f"{_count(sum(held.values()), count, 'correlation')} after correction within each of {len(held)} sources"
-    return (
-        f"{relation}: {said}{f' ({named})' if named else ''}, the strongest on average {_where(best)}"
-        f"{best.spearman:+.2f} ({best.range[0]:+.2f} to {best.range[1]:+.2f})"
-    )
-
-
-def _where(row: RelationRecord | OverSources) -> str:
-    kind = "" if row.kind == "transfer" else f"{row.kind} "
-    return kind if row.block is None else f"{kind}block {row.block} "
-
-
-def _survivors_of_matrices(found: MatrixRelations) -> list[str]:
-    parts = []
-    for relation in _MATRIX_NAMES:
-        rows = [row for row in found.tests if row.relation == relation]
-        if rows:
-            parts.append(_matrix_survivors(relation, rows))
-    return parts or ["nothing could be related: no matrix varies, or too few cells have all values"]
-
-
-def _matrix_survivors(name: str, rows: Sequence[MatrixTest]) -> str:
-    held = [row for row in rows if row.p_holm < ALPHA]
-    best = max(held or rows, key=lambda row: abs(row.coefficient))
-    where = "" if best.block is None else "mean over blocks " if best.block == "mean" else f"block {best.block} "
-    return (
-        f"{name}: {_count(len(held), len(rows), 'MRQAP test')} over {best.num_languages} languages and "
-        f"{best.num_cells} cells after Holm, the strongest {best.predictor} {where}{best.coefficient:+.2f} "
-        f"(Holm p = {best.p_holm:.2g})"
-    )
-
-
-def _count(held: int, count: int, noun: str) -> str:
-    tests = f"{count} {noun}{'' if count == 1 else 's'}"
-    return f"none of {tests} holds" if not held else f"{held} of {tests} hold{'s' if held == 1 else ''}"

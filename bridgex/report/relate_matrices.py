@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -13,12 +15,13 @@ from bridgex.records.relations import MatrixName, MatrixRelations, MatrixTest, M
 from bridgex.records.train_schema import RelationName
 from bridgex.report.relate_runs import SeedMeans
 from bridgex.stats.matrix_relate import MatrixRelation, mrqap
-from bridgex.stats.paired import Floats, holm
+from bridgex.stats.paired import ALPHA, Floats, holm
 from bridgex.stats.relate import relate_family
 
 Block = int | Literal["mean"] | None
 _FERTILITY = "fertility"
 _MIN_PAIRS = 3
+_NUM_PERMUTATIONS = 9999
 
 
 def square_languages(means: Mapping[str, SeedMeans]) -> list[str]:
@@ -66,6 +69,20 @@ def relate_matrices(means: Mapping[str, SeedMeans], languages: Sequence[str]) ->
     )
 
 
+def hopeless(found: MatrixRelations) -> list[str]:
+    """Relations in which nothing could survive: the least p that so few languages allow, times the tests, is too much."""
+    notes = []
+    for name, count in Counter(test.relation for test in found.tests).items():
+        num_languages = max(test.num_languages for test in found.tests if test.relation == name)
+        least = 1 / min(math.factorial(num_languages), _NUM_PERMUTATIONS + 1)
+        if least * count >= ALPHA:
+            notes.append(
+                f"{name}: {num_languages} languages have no p below {least:.2g}, which {count} tests bring to "
+                f"{min(1.0, least * count):.2g} by Holm, so that nothing could survive"
+            )
+    return notes
+
+
 def measures_of_matrices(means: Mapping[str, SeedMeans], languages: Sequence[str]) -> MeasureTable | None:
     """All measures against each other by Mantel's test, Holm over all pairs; None: fewer than two measures vary."""
     named = {code: means[code].measures() for code in languages}
@@ -110,16 +127,23 @@ def _family(
     name: MatrixName, outcomes: Mapping[Block, Floats], predictors: Mapping[str, Floats]
 ) -> tuple[list[MatrixTest], list[str]]:
     """One relation over its blocks, and what of it could not be tested."""
-    known = {key: matrix for key, matrix in predictors.items() if np.isfinite(matrix).any()}
-    lacking = [key for key in predictors if key not in known]
-    untested = [f"{name}: {key} is not on record" for key in lacking]
-    if not predictors:
-        return [], [f"{name}: there are no distances"]
+    varying = set(_varying(predictors))
+    known = {key: matrix for key, matrix in predictors.items() if key in varying}
+    untested = [
+        f"{name}: {key} {'does not vary' if np.isfinite(matrix).any() else 'is not on record'}"
+        for key, matrix in predictors.items()
+        if key not in known
+    ]
+    if not known:
+        return [], [f"{name}: there are no distances"] if not predictors else untested
     found: list[tuple[Block, str, MatrixRelation]] = []
     for block, outcome in outcomes.items():
         where = "" if block is None else f", block {block}" if block != "mean" else ", mean over blocks"
+        if not list(_varying({name: outcome})):
+            untested.append(f"{name}{where}: the outcome does not vary")
+            continue
         try:
-            results = mrqap(outcome, known)
+            results = mrqap(outcome, known, num_permutations=_NUM_PERMUTATIONS)
         except ValueError as error:
             untested.append(f"{name}{where}: {error}")
             continue

@@ -7,7 +7,7 @@ from bridgex.report import relate_parts
 from bridgex.report.freezing_part import freezing
 from bridgex.report.markup import Html, Section, document, join, section, tag
 from bridgex.report.tables import Cell, Column, Row, table
-from bridgex.report.words import ALPHA, SIGNS
+from bridgex.report.words import SIGNS
 
 
 def relate_page(found: Relations) -> str:
@@ -30,7 +30,8 @@ def box(found: Relations) -> Html:
         named = f"{group.heading}: " if len(found.groups) > 1 else ""
         text = f"{named}{group.survives}"
         shown = tag("span", sign, class_="sign", aria_hidden="true")
-        paragraphs.append(tag("div", tag("p", shown, text[:1].upper() + text[1:]), class_=kind))
+        paragraphs.append(tag("div", tag("p", shown, text), class_=kind))
+        paragraphs.append(tag("ul", *(tag("li", f"{_upper(one.sentence)}.") for one in group.findings), class_="small"))
         paragraphs += [tag("p", f"Note: {note}.") for note in group.notes]
     if not paragraphs:
         paragraphs = [tag("p", "No finished run, so nothing to relate.")]
@@ -42,10 +43,11 @@ def box(found: Relations) -> Html:
 
 def holds(group: RunGroup) -> bool:
     """Whether anything of a group holds after correction."""
-    correlations = any(row.p_corrected < ALPHA for source in group.sources for row in source.relations)
-    matrices = group.matrices is not None and any(test.p_holm < ALPHA for test in group.matrices.tests)
-    frozen = any(one.verdict != "no evidence" for comparison in group.freezing for one in comparison.outcomes)
-    return correlations or matrices or frozen
+    return any(one.held for one in group.findings)
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def sections(found: Relations) -> list[Section]:

@@ -19,7 +19,7 @@ from bridgex.records.train_schema import RelationRecord
 from bridgex.report.markup import Html, join, tag
 from bridgex.report.plots import Axes, Line, lines
 from bridgex.report.run_files import described
-from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table, tints
+from bridgex.report.tables import MISSING, Cell, Column, Row, interval, number, probability, table
 from bridgex.report.train_words import RELATIONS
 from bridgex.report.words import ALPHA
 
@@ -96,7 +96,6 @@ def measures(found: MeasureTable) -> list[str]:
     """A heat table of correlations between all measures."""
     known = {(one.first, one.second): one for one in found.pairs}
     known |= {(second, first): one for (first, second), one in known.items()}
-    depth = dict(zip(known, tints([abs(one.correlation) for one in known.values()], low=0.0), strict=True))
     rows = []
     for first in found.measures:
         cells: list[str | Cell] = [first]
@@ -106,7 +105,7 @@ def measures(found: MeasureTable) -> list[str]:
                 cells.append(Cell(MISSING))
                 continue
             shown = number(one.correlation, is_signed=True)
-            cells.append(Cell(shown, one.correlation, depth[first, second], one.p_corrected < ALPHA))
+            cells.append(Cell(shown, one.correlation, abs(one.correlation), one.p_corrected < ALPHA))
         rows.append(Row(cells))
     sizes = sorted({one.n for one in found.pairs})
     n = f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]} to {sizes[-1]}"
@@ -246,7 +245,6 @@ def _grid(label: str, values: Mapping[tuple[str, K], tuple[float, str, bool]], c
     """Kinds or predictors down, blocks across: value, what stands below it, whether it holds."""
     names = list(dict.fromkeys(name for name, _ in values))
     blocks = list(dict.fromkeys(block for _, block in values))
-    depth = dict(zip(values, tints([abs(value) for value, _, _ in values.values()], low=0.0), strict=True))
     columns = [Column("", False), *(Column("" if block is None else str(block)) for block in blocks)]
     rows = []
     for name in names:
@@ -259,7 +257,7 @@ def _grid(label: str, values: Mapping[tuple[str, K], tuple[float, str, bool]], c
             text: str = number(value, is_signed=True)
             if below:
                 text = join(text, tag("span", below, style="display:block;font-size:.86em"))
-            cells.append(Cell(text, value, depth[name, block], is_strong))
+            cells.append(Cell(text, value, abs(value), is_strong))
         rows.append(Row(cells))
     return table(label, columns, rows, caption=caption)
 

@@ -49,6 +49,8 @@ def _show_group(group: RunGroup, console: Console) -> None:
             console.print(_table(comparison))
         for note in comparison.notes:
             _line(console, f"note: {note}")
+    for finding in group.findings:
+        _line(console, finding.sentence)
     _line(console, group.survives, style="bold")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -27,6 +28,7 @@ TEXTS = [
     "In 1984, 12345 people's houses cost 3.5 %.",
 ]
 RECIPE = TextRecipe(vocabulary=400, max_length=32)
+COUNTS = np.arange(400, dtype=np.int64)
 MODEL = EncoderModelRecipe(blocks=2, hidden_size=32, intermediate_size=48, heads=2)
 
 
@@ -38,7 +40,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def folder(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model")
-    save_encoder(make_encoder(RECIPE, MODEL, len(tokenizer), seed=0), tokenizer, MODEL, path)
+    save_encoder(make_encoder(RECIPE, MODEL, COUNTS, seed=0), tokenizer, MODEL, path)
     return path
 
 
@@ -99,17 +101,19 @@ class TestTokenizer:
 class TestModel:
     def test_it_follows_from_the_seed(self) -> None:
         torch.manual_seed(1)
-        one = make_encoder(RECIPE, MODEL, 400, seed=0).state_dict()
+        one = make_encoder(RECIPE, MODEL, COUNTS, seed=0).state_dict()
         torch.manual_seed(2)
-        same, other = (make_encoder(RECIPE, MODEL, 400, seed=seed).state_dict() for seed in (0, 1))
+        same, other = (make_encoder(RECIPE, MODEL, COUNTS, seed=seed).state_dict() for seed in (0, 1))
         assert all(torch.equal(one[name], same[name]) for name in one)
         assert not all(torch.equal(one[name], other[name]) for name in one)
 
     def test_first_weights_are_as_the_recipe_says(self) -> None:
-        model = make_encoder(RECIPE, MODEL, 400, seed=0)
+        model = make_encoder(RECIPE, MODEL, COUNTS, seed=0)
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
                 assert float(parameter.detach().std()) == pytest.approx(MODEL.init_std, rel=0.2), name
+            elif name == "cls.predictions.bias":
+                assert parameter.detach().exp().tolist() == pytest.approx((COUNTS + 1) / (COUNTS + 1).sum(), rel=1e-5)
             else:
                 assert set(parameter.tolist()) == {1.0 if "LayerNorm.weight" in name else 0.0}, name
         assert model.training
@@ -118,7 +122,7 @@ class TestModel:
     @pytest.mark.filterwarnings("ignore")
     def test_folder_is_read_by_the_usual_doors(self, folder: Path) -> None:
         model = AutoModelForMaskedLM.from_pretrained(folder)
-        made = make_encoder(RECIPE, MODEL, model.config.vocab_size, seed=0).eval()
+        made = make_encoder(RECIPE, MODEL, COUNTS, seed=0).eval()
         given = AutoTokenizer.from_pretrained(folder)("The [MASK] say", return_tensors="pt")
         assert 4 in given["input_ids"]
         with torch.inference_mode():

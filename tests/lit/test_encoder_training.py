@@ -33,6 +33,7 @@ from bridgex.lit.encoder_training import (
     EncoderModule,
     Example,
     chosen_losses,
+    count_tokens,
     encode_items,
     group_by_length,
     join_parts,
@@ -138,6 +139,7 @@ class TestTraining:
         assert f"masked-word loss {figures.loss:.3f} nats" in loss
         assert f"{figures.held_out_loss:.3f} on held-out lines" in loss
         assert f"retrieval {figures.retrieval:.3f}" in retrieval
+        assert f"before training {figures.untrained_retrieval:.3f}" in retrieval
         assert "by chance 0.250" in retrieval
         assert f"{figures.num_tokens} tokens seen" in effort
 
@@ -177,7 +179,9 @@ class TestTraining:
         recipe = TINY.model_copy(update={"training": TrainingRecipe(steps=120, batch_tokens=512, warmup_steps=10)})
         tokenizer = make_encoder_tokenizer(text.texts(), recipe.text)
         items = encode_items(tokenizer, text.items, recipe.masked_words)
-        module = EncoderModule(make_encoder(recipe.text, recipe.model, len(tokenizer), 0), recipe.training)
+        module = EncoderModule(
+            make_encoder(recipe.text, recipe.model, count_tokens(items, len(tokenizer)), 0), recipe.training
+        )
         optimiser = module.configure_optimizers()
         losses = []
         batches = EncoderBatches(items, recipe, len(tokenizer), 0)
@@ -187,11 +191,11 @@ class TestTraining:
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()
-        assert losses[0] == pytest.approx(math.log(len(tokenizer)), abs=0.3)
-        assert np.mean(losses[-10:]) < 0.75 * losses[0]
+        assert losses[0] < math.log(len(tokenizer))
+        assert np.mean(losses[-10:]) < 0.9 * losses[0]
 
     def test_only_matrices_decay(self) -> None:
-        module = EncoderModule(make_encoder(TINY.text, TINY.model, 330, 0), TINY.training)
+        module = EncoderModule(make_encoder(TINY.text, TINY.model, np.ones(330, dtype=np.int64), 0), TINY.training)
         matrices, rest = module.configure_optimizers().param_groups
         assert (matrices["weight_decay"], rest["weight_decay"]) == (0.01, 0.0)
         assert {parameter.ndim for parameter in matrices["params"]} == {2}
@@ -333,7 +337,7 @@ class TestMasks:
         assert set(found.ids[0, 3:].tolist()) == {0}
 
     def test_padding_has_no_part_in_the_loss(self) -> None:
-        model = make_encoder(TINY.text, TINY.model, 330, 0).eval()
+        model = make_encoder(TINY.text, TINY.model, np.ones(330, dtype=np.int64), 0).eval()
         short, long = join_parts([encoded(1, 1)], 64), join_parts([encoded(*[1] * 30)], 64)
         both = mask_words([short, long], self.RECIPE, 330, np.random.default_rng(0))
         alone = encoder_training.MaskedBatch(
