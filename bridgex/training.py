@@ -18,6 +18,7 @@ from lightning.pytorch import seed_everything
 
 from bridgex import controls
 from bridgex.config.train_settings import EncoderSettings, ToyWorldSettings, TrainSettings
+from bridgex.controls import NeuronRelations
 from bridgex.data import typology
 from bridgex.data.encoder_text import encoder_text
 from bridgex.data.typology import KindDistances
@@ -88,12 +89,12 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
         stage = _stage(settings, run, task, test, rows, notes)
         model = stage.new_model()
         _read_base(stage, model)
-        similarity = _profile_similarity(stage, model)
+        neurons = _neuron_relations(stage, model)
         frozen = stage.freeze(model)
         loss = _finetune(stage, model)
         measured = _measure(stage, model)
         _keep_model(stage, model)
-        beside = _beside(stage, similarity, _hypothesis_only(stage))
+        beside = _beside(stage, neurons, _hypothesis_only(stage))
         metrics = summarise_training(
             stage.training(frozen, loss), measured, beside, _distances(settings, run, list(test.texts))
         )
@@ -414,10 +415,10 @@ def _hypothesis_only(stage: Stage) -> dict[str, Measured] | None:
     return stage.measured(HYPOTHESIS_ONLY, stage.steps)
 
 
-def _profile_similarity(stage: Stage, model: PreTrainedModel) -> dict[str, float]:
-    """How many language neurons each language shares with the source, before any training."""
+def _neuron_relations(stage: Stage, model: PreTrainedModel) -> NeuronRelations:
+    """How near languages are to the source by the first study's neurons, before any training."""
     settings = stage.settings
-    return controls.profile_similarity(
+    return controls.neuron_relations(
         settings,
         stage.codes,
         LoadedModel(settings.model.name, stage.where, model, load_encoder(settings.model, stage.where), ()),
@@ -429,7 +430,7 @@ def _profile_similarity(stage: Stage, model: PreTrainedModel) -> dict[str, float
     )
 
 
-def _beside(stage: Stage, similarity: Mapping[str, float], hypothesis_only: Mapping[str, Measured] | None) -> Beside:
+def _beside(stage: Stage, neurons: NeuronRelations, hypothesis_only: Mapping[str, Measured] | None) -> Beside:
     encoded = {code: stage.encoded(code, stage.encoder) for code in stage.codes}
     num_cut = {code: sum(pair.is_cut for pair in pairs) for code, pairs in encoded.items()}
     if any(num_cut.values()):
@@ -446,7 +447,8 @@ def _beside(stage: Stage, similarity: Mapping[str, float], hypothesis_only: Mapp
         alignment=controls.alignment(
             stage.settings.source, stage.codes, lambda code: read_base(stage.states, stage.key(code))[pooling]
         ),
-        profile_similarity=similarity,
+        profile_similarity=neurons.profile_similarity,
+        hsic=neurons.hsic,
     )
 
 

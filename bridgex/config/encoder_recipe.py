@@ -30,9 +30,9 @@ class EncoderModelRecipe(Node):
     """The small BERT."""
 
     blocks: Size = Field(4, description="transformer blocks")
-    hidden_size: Size = Field(160, description="width")
-    intermediate_size: Size = Field(640, description="neurons of a block")
-    heads: Size = Field(5, description="attention heads of a block")
+    hidden_size: Size = Field(128, description="width")
+    intermediate_size: Size = Field(512, description="neurons of a block")
+    heads: Size = Field(4, description="attention heads of a block")
     init_std: Rate = Field(0.02, description="standard deviation of the first weights")
     dropout: Share = Field(0.1, description="when it is fine-tuned later; there is none while it is made")
 
@@ -46,7 +46,7 @@ class EncoderModelRecipe(Node):
 class MaskRecipe(Node):
     """Which tokens are to be found again."""
 
-    share: Annotated[float, Field(gt=0, lt=1)] = Field(0.15, description="share of the text's tokens that are chosen")
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share of the text's tokens that are chosen")
     hidden_share: Share = Field(0.8, description="of the chosen ones: replaced by [MASK]")
     random_share: Share = Field(0.1, description="of the chosen ones: replaced by any token; the rest stay")
     word_tokens: Size = Field(
@@ -64,9 +64,9 @@ class MaskRecipe(Node):
 class TrainingRecipe(Node):
     """AdamW: the rate rises in a straight line, then falls to 0 in one."""
 
-    steps: Size = Field(4000, description="optimiser steps")
-    batch_tokens: Size = Field(2048, description="tokens of a step at most, padding included; a longer one goes alone")
-    learning_rate: Rate = Field(2e-3, description="of AdamW, at its highest")
+    steps: Size = Field(5000, description="optimiser steps")
+    batch_tokens: Size = Field(1024, description="tokens of a step at most, padding included; a longer one goes alone")
+    learning_rate: Rate = Field(1e-3, description="of AdamW, at its highest")
     warmup_steps: Count = Field(300, description="steps until then")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of matrices; biases and norms have none")
     betas: tuple[Share, Share] = Field((0.9, 0.98), description="of AdamW")

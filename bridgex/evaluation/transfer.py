@@ -68,6 +68,7 @@ class Beside:
         num_cut: pairs that were cut.
         alignment: CKA with the source before fine-tuning, by block.
         profile_similarity: share of language neurons in common with the source.
+        hsic: dependence of language neurons on the source's.
     """
 
     untrained: Mapping[str, Measured]
@@ -76,6 +77,7 @@ class Beside:
     num_cut: Mapping[str, int]
     alignment: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     profile_similarity: Mapping[str, float] = field(default_factory=dict)
+    hsic: Mapping[str, float] = field(default_factory=dict)
 
 
 def summarise_training(
@@ -123,6 +125,7 @@ def summarise_training(
             num_cut=dict(beside.num_cut),
             alignment={code: dict(blocks) for code, blocks in beside.alignment.items()},
             profile_similarity=dict(beside.profile_similarity),
+            hsic=dict(beside.hsic),
         ),
         distances={} if distances is None else {kind: dict(found) for kind, found in distances.values.items()},
         distances_origin=None if distances is None else distances.origin,

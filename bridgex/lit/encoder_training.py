@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ class EncoderFigures:
     Attributes:
         loss: mean cross-entropy of the chosen tokens over the last twentieth of the steps, in nats.
         held_out_loss: the same on held-out lines, each alone; None: there are none.
+        untrained_loss: that before the first step, when nothing is known but how frequent each token is.
         retrieval: share of held-out lines whose nearest line in another language says the same, mean over ordered
             pairs of languages; None: fewer than two languages or lines.
         untrained_retrieval: the same before the first step, when a line is no more than a bag of random tokens.
@@ -57,11 +57,11 @@ class EncoderFigures:
         num_tokens: tokens that were computed on, padding left out.
         padding: share of padding in what was computed on.
         cpu_seconds: of the whole, tokenizer and measuring included.
-        vocabulary: tokens of the tokenizer.
     """
 
     loss: float
     held_out_loss: float | None
+    untrained_loss: float | None
     retrieval: float | None
     untrained_retrieval: float | None
     chance: float | None
@@ -69,16 +69,16 @@ class EncoderFigures:
     num_tokens: int
     padding: float
     cpu_seconds: float
-    vocabulary: int
 
     @property
     def notes(self) -> list[str]:
         """What a reader of the model must know of it."""
-        guess = math.log(self.vocabulary)
-        loss = f"masked-word loss {self.loss:.3f} nats a token over the last twentieth of the steps"
+        found = [f"masked-word loss {self.loss:.3f} nats a token over the last twentieth of the steps"]
         if self.held_out_loss is not None:
-            loss += f", {self.held_out_loss:.3f} on held-out lines"
-        found = [f"{loss}; a guess among all {self.vocabulary} tokens has {guess:.3f}"]
+            found[0] += (
+                f", {self.held_out_loss:.3f} on held-out lines; from the tokens' frequencies alone "
+                f"{self.untrained_loss:.3f}"
+            )
         if self.retrieval is None or self.chance is None:
             found.append("retrieval was not measured: it needs lines of ntrex in two languages or more")
         else:
@@ -120,7 +120,8 @@ def train_encoder(
     )
     model = make_encoder(recipe.text, recipe.model, count_tokens(items, len(tokenizer)), seed)
     with one_setting(recipe.num_threads):
-        untrained = retrieval_accuracy(line_vectors(model, held_out, recipe))
+        untrained_loss = masked_loss(model, held_out, recipe, len(tokenizer), seed)
+        untrained_retrieval = retrieval_accuracy(line_vectors(model, held_out, recipe))
         module = EncoderModule(model, recipe.training)
         batches = EncoderBatches(items, recipe, len(tokenizer), seed)
         fit(module, EncoderData(batches), show_progress=show_progress)
@@ -137,14 +138,14 @@ def train_encoder(
     return EncoderFigures(
         loss=module.last_loss(),
         held_out_loss=held_out_loss,
+        untrained_loss=untrained_loss,
         retrieval=retrieval,
-        untrained_retrieval=untrained,
+        untrained_retrieval=untrained_retrieval,
         chance=None if retrieval is None else 1 / num_held_out,
         num_held_out=num_held_out,
         num_tokens=module.num_tokens,
         padding=1 - module.num_tokens / max(1, module.num_places),
         cpu_seconds=time.process_time() - started,
-        vocabulary=len(tokenizer),
     )
 
 
@@ -244,6 +245,10 @@ class EncoderBatches(Dataset[MaskedBatch]):
         recipe: lengths, shares, steps.
         num_tokens: of the tokenizer.
         seed: of every draw.
+
+    Source:
+        Conneau and Lample 2019, "Cross-lingual Language Model Pretraining", section 3.3, for texts beside their
+        translation; here the second text's positions go on from the first's, as in any pair.
     """
 
     def __init__(self, items: Sequence[EncodedItem], recipe: EncoderRecipe, num_tokens: int, seed: int) -> None:
@@ -304,6 +309,9 @@ def mask_words(
         recipe: shares. Every word is chosen with the same probability, and in every input at least one.
         num_tokens: of the tokenizer; what is put in place of a token is any but the special ones.
         draw: random numbers.
+
+    Returns:
+        The examples as one batch.
 
     Source:
         Devlin et al. 2019, "BERT", section 3.1; whole words: their code's release of May 2019.

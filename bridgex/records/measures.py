@@ -104,6 +104,7 @@ def train_measure_rows(metrics: TrainMetrics, drift: Iterable[DriftRecord]) -> l
         ("hypothesis_only", controls.hypothesis_only or {}),
         ("fertility", controls.fertility),
         ("profile_similarity", controls.profile_similarity),
+        ("hsic", controls.hsic),
     ):
         rows += [row(target=code, measure=measure, value=value) for code, value in values_of.items()]
     for code, blocks in controls.alignment.items():

@@ -89,6 +89,11 @@ class Controls(Record):
     profile_similarity: dict[str, float] = Field(
         default_factory=dict, description="share of language neurons that this language has in common with the source"
     )
+    hsic: dict[str, float] = Field(
+        default_factory=dict,
+        description="normalised HSIC of this language's neurons with the source's over sentences of the source, before "
+        "fine-tuning, less what chance gives",
+    )
 
 
 class RelationRecord(Record):

@@ -70,7 +70,7 @@ def relate_matrices(means: Mapping[str, SeedMeans], languages: Sequence[str]) ->
 
 
 def hopeless(found: MatrixRelations) -> list[str]:
-    """Relations in which nothing could survive: the least p that so few languages allow, times the tests, is too much."""
+    """Relations in which nothing could survive: the least p of so few languages is too much for so many tests."""
     notes = []
     for name, count in Counter(test.relation for test in found.tests).items():
         num_languages = max(test.num_languages for test in found.tests if test.relation == name)

@@ -138,6 +138,7 @@ class TestTraining:
         loss, retrieval, effort = figures.notes
         assert f"masked-word loss {figures.loss:.3f} nats" in loss
         assert f"{figures.held_out_loss:.3f} on held-out lines" in loss
+        assert f"frequencies alone {figures.untrained_loss:.3f}" in loss
         assert f"retrieval {figures.retrieval:.3f}" in retrieval
         assert f"before training {figures.untrained_retrieval:.3f}" in retrieval
         assert "by chance 0.250" in retrieval

@@ -357,8 +357,8 @@ class TestManySources:
         assert not any("nothing could survive" in note for note in group.notes), "18 / 720 is below .05"
         twice = group.matrices.model_copy(update={"tests": group.matrices.tests * 2})
         assert relate_matrices.hopeless(twice) == [
-            "drift ~ distance + fertility: 6 languages have no p below 0.0014, which 36 tests bring to 0.05 by Holm, so "
-            "that nothing could survive"
+            "drift ~ distance + fertility: 6 languages have no p below 0.0014, which 36 tests bring to 0.05 by Holm, "
+            "so that nothing could survive"
         ]
 
     def test_five_sources_are_too_few_for_matrices(self, tmp_path: Path) -> None:
