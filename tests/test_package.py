@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridgex.config import command, settings
+from bridgex.config import command, settings, train_settings
 from bridgex.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -18,11 +18,21 @@ else:  # pragma: no cover
     tomllib = pytest.importorskip("tomli")
 
 CONF = command.config_dir()
+VALIDATE = {"evaluate": settings.validate, "train": train_settings.validate_train}
+
+
+def groups_of(entry: str) -> list[str]:
+    """The config groups that an entry file knows; experiments and recipes that make a model are tested by name."""
+    text = (CONF / f"{entry}.yaml").read_text(encoding="utf-8")
+    found = re.findall(r"^  - (?:optional )?(\w+):", text, flags=re.MULTILINE)
+    return [group for group in found if (CONF / group).is_dir() and group not in ("experiment", "finetune")]
+
+
 CHOICES = [
-    (group.name, file.stem)
-    for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name not in ("__pycache__", "experiment", "finetune")
-    for file in sorted(group.glob("[!_]*.yaml"))
+    (entry, group, file.stem)
+    for entry in VALIDATE
+    for group in groups_of(entry)
+    for file in sorted((CONF / group).glob("[!_]*.yaml"))
 ]
 
 
@@ -34,18 +44,26 @@ def test_pyproject_lists_every_package(repository: Path) -> None:
     assert set(project["tool"]["setuptools"]["packages"]) == found | {"bridgex.conf"}
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_validates(group: str, choice: str) -> None:
+@pytest.mark.parametrize(("entry", "group", "choice"), CHOICES)
+def test_every_choice_composes_and_validates(entry: str, group: str, choice: str) -> None:
     overrides = [f"{group}={choice}"]
     if choice == "hf" and group == "model":
         overrides.append("model.path=some/model")
-    cells = command.check("evaluate", overrides, settings.validate)
+    cells = command.check(entry, overrides, VALIDATE[entry])
     assert len(cells) == 1
 
 
-def test_the_toy_recipe_composes_and_validates() -> None:
-    (cell,) = command.check("train", ["experiment=toy_world", "seed=3"], settings.validate_train)
-    assert settings.validate_train(cell.config).seed == 3
+@pytest.mark.parametrize("file", sorted(CONF.glob("experiment/*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_composes_and_validates(file: Path) -> None:
+    entry = "train" if "train.py" in file.read_text(encoding="utf-8") else "evaluate"
+    cells = command.check(entry, [f"experiment={file.stem}", "seed=3"], VALIDATE[entry])
+    assert cells
+    assert all(VALIDATE[entry](cell.config).seed == 3 for cell in cells)
+
+
+def test_every_group_belongs_to_an_entry() -> None:
+    folders = {path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("__pycache__", "hydra")}
+    assert folders == {*groups_of("evaluate"), *groups_of("train"), "experiment", "finetune"}
 
 
 def test_every_key_is_commented() -> None:
@@ -85,12 +103,14 @@ def test_a_query_imports_neither_torch_nor_lightning(repository: Path, query: li
     assert "hydra" in imported
 
 
-def test_help_names_every_choice(repository: Path) -> None:
+@pytest.mark.parametrize("entry", sorted(VALIDATE))
+def test_help_names_every_choice(repository: Path, entry: str) -> None:
     done = subprocess.run(
-        [sys.executable, "evaluate.py", "--help"], cwd=repository, capture_output=True, text=True, timeout=60
+        [sys.executable, f"{entry}.py", "--help"], cwd=repository, capture_output=True, text=True, timeout=60
     )
-    for group, choice in CHOICES:
-        assert re.search(rf"^{group}: .*\b{choice}\b", done.stdout, flags=re.MULTILINE)
+    for own, group, choice in CHOICES:
+        if own == entry:
+            assert re.search(rf"^{group}: .*\b{choice}\b", done.stdout, flags=re.MULTILINE)
 
 
 def test_user_errors_hold_lines() -> None:

@@ -231,6 +231,12 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
             that is no causal language model.
     """
     encoder = load_encoder(settings, folder)
+    architectures = getattr(read_config(folder), "architectures", None) or []
+    if any(name.endswith("ForMaskedLM") for name in architectures):
+        raise UserError(
+            f"model={settings.name}: an encoder ({', '.join(architectures)}), which writes no answers. Fine-tune it "
+            f"with train.py, or give a decoder, e.g. model=llama3"
+        )
     weigh(settings, folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(

@@ -118,6 +118,7 @@ class SeedMeans:
         fertility: by language.
         alignment: by language and block.
         profile_similarity: by language.
+        hsic: by language.
     """
 
     source: str
@@ -129,6 +130,7 @@ class SeedMeans:
     fertility: Mapping[str, float]
     alignment: Mapping[str, Mapping[int, float]]
     profile_similarity: Mapping[str, float]
+    hsic: Mapping[str, float]
 
     @property
     def blocks(self) -> list[int]:
@@ -151,6 +153,7 @@ class SeedMeans:
         """Every measure that there is, by name and target."""
         offered: dict[str, Mapping[str, float]] = {
             "profile similarity": self.profile_similarity,
+            "HSIC": self.hsic,
             "alignment": self.middle_alignment,
             **{f"{kind} distance": values for kind, values in self.distances.items()},
             "drift": self.mean_drift,
@@ -239,6 +242,7 @@ def averaged(runs: Sequence[FinishedRun]) -> SeedMeans:
         fertility=_mean_of([one.controls.fertility for one in metrics]),
         alignment=_mean_of_maps([one.controls.alignment for one in metrics]),
         profile_similarity=_mean_of([one.controls.profile_similarity for one in metrics]),
+        hsic=_mean_of([one.controls.hsic for one in metrics]),
     )
 
 

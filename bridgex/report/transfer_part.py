@@ -163,6 +163,9 @@ def _properties(metrics: TrainMetrics) -> list[tuple[Column, _Value]]:
     if found.profile_similarity:
         hint = "share of language neurons in common with the source"
         offered.append((Column("profile similarity", hint=hint), _lookup(found.profile_similarity)))
+    if found.hsic:
+        hint = "dependence of its language neurons on the source's, before fine-tuning, less what chance gives"
+        offered.append((Column("HSIC", hint=hint), _lookup(found.hsic)))
     return offered
 
 

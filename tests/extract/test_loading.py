@@ -19,6 +19,7 @@ from bridgex.extract import loading
 from bridgex.extract.profiles import ProbeMatrix
 from bridgex.extract.random_model import byte_tokenizer, make_random_model
 from bridgex.lit.probe import collect_probe_matrix
+from tests.fakes.tiny_classifiers import write_model
 from tests.fakes.trainer import make_trainer
 
 pytestmark = [
@@ -281,3 +282,11 @@ def test_loading_leaves_the_random_state_alone(folder: Path) -> None:
     torch.manual_seed(5)
     loading.load_model(model(), folder)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_encoder_is_refused_where_answers_are_wanted(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "encoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"]}))
+    with pytest.raises(UserError, match=r"an encoder \(BertForMaskedLM\), which writes no answers"):
+        loading.load_model(ModelSettings(kind="hf", name="tiny", path=str(folder)), folder)

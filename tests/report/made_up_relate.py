@@ -74,6 +74,7 @@ def metrics(
             num_cut=dict.fromkeys(order, 0),
             alignment={code: {block: float(dice.uniform()) for block in range(NUM_BLOCKS + 1)} for code in targets},
             profile_similarity={code: float(dice.uniform()) for code in targets},
+            hsic={code: float(dice.uniform()) for code in targets},
         ),
         "distances": {kind: {code: of(code) for code in targets} for kind, of in kinds.items()},
         "distances_origin": "a table",

@@ -213,10 +213,10 @@ class TestFewSources:
         run = read_train_metrics(made.run(tmp_path))
         (table,) = only_group(tmp_path).measures
         assert table.measures == [
-            "profile similarity", "alignment", "genetic distance", "syntactic distance", "drift", "transfer",
+            "profile similarity", "HSIC", "alignment", "genetic distance", "syntactic distance", "drift", "transfer",
             "fertility",
         ]  # fmt: skip
-        assert len(table.pairs) == 21
+        assert len(table.pairs) == 28
         targets = made.CODES[1:]
         drift = [sum(run.drift[code][block] for block in (1, 2, 3, 4)) / 4 for code in targets]
         middle = [(run.controls.alignment[code][2] + run.controls.alignment[code][3]) / 2 for code in targets]
