@@ -22,7 +22,8 @@ def problems(*overrides: str, is_multirun: bool = False) -> list[str]:
         (
             "model=lama3",
             "model=lama3: not allowed (nearest: llama3). "
-            "Allowed: bloom, gemma3, hf, llama3, llama3_1, mistral, qwen3, random, toy, xglm",
+            "Allowed: bloom, gemma3, hf, llama3, llama3_1, mbert, mdeberta, mistral, qwen3, random, toy, xglm, "
+            "xlmr_base, xlmr_large",
         ),
         (
             "pear=de-fr",

@@ -62,7 +62,7 @@ def test_the_list_can_be_narrowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "data" / "xnli").mkdir(parents=True)
     found = listing.lines(tmp_path / "data", "xnli")
     assert [(line.name, line.place) for line in found] == [("xnli", "yes"), ("afrixnli", "cache")]
-    assert found[0].splits == ("test 5010", "validation 2490")
+    assert found[0].splits == ("test 5010", "validation 2490", "train 392702")
     assert [line.name for line in listing.lines(tmp_path, None, "xh")] == ["afrixnli", "belebele", "ntrex", "flores"]
     assert {line.place for line in listing.lines(tmp_path, "mt")} == {"no"}
     with pytest.raises(UserError, match=r"--task xnlo: no such task. Did you mean xnli\? There are belebele, bli"):

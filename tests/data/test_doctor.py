@@ -116,7 +116,7 @@ def test_the_toy_world_is_fine(repository: Path) -> None:
     assert [text for text, severity in found.items() if severity != "fine"] == [
         "flores dev: not there (demonstrations)"
     ]
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_the_real_folder_has_the_known_faults_and_no_error(test_data: Path) -> None:

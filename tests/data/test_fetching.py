@@ -89,9 +89,18 @@ def get(server: DataServer, tmp_path: Path, **known: Any) -> tuple[Path, Watched
     return path, watched, waits
 
 
-def fetched(server: DataServer, name: str, codes: list[str], root: Path, addresses: tuple[str, ...] = ()) -> Fetched:
+def fetched(
+    server: DataServer, name: str, codes: list[str], root: Path, addresses: tuple[str, ...] = (), **more: bool
+) -> Fetched:
     return fetch(
-        name, codes, root, Watched(), endpoint=server.url, addresses=addresses or None, wait=lambda seconds: None
+        name,
+        codes,
+        root,
+        Watched(),
+        endpoint=server.url,
+        addresses=addresses or None,
+        wait=lambda seconds: None,
+        **more,
     )
 
 
@@ -283,6 +292,19 @@ def test_a_second_fetch_adds_languages_and_has_nothing_again(server: DataServer,
     assert (found.num_files, found.num_new) == (4, 2)
     assert set(Layout(tmp_path / "xnli").readme) == {"de", "sw"}
     assert task_rows.problems(settings_for(tmp_path), "xnli", ["de", "sw"], ["test", "validation"]) == []
+
+
+def test_rows_to_fine_tune_on_come_only_when_asked_for(server: DataServer, tmp_path: Path) -> None:
+    add_xnli(server, "de", "en")
+    fetched(server, "xnli", ["de", "en"], tmp_path)
+    assert task_rows.languages(settings_for(tmp_path), "xnli", "train") == []
+    (line,) = task_rows.problems(settings_for(tmp_path), "xnli", ["en"], ["train"])
+    assert "bridgex data fetch xnli --language en --train" in line
+    fetched(server, "xnli", ["en"], tmp_path, with_training=True)
+    assert task_rows.languages(settings_for(tmp_path), "xnli", "train") == ["en"]
+    # A later fetch without them leaves them where they are.
+    fetched(server, "xnli", ["en"], tmp_path)
+    assert task_rows.problems(settings_for(tmp_path), "xnli", ["en"], ["train", "test"]) == []
 
 
 def test_burmese_comes_from_myxnli_in_xnlis_columns(server: DataServer, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import importlib.metadata
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from bridgex.data import typology
+from bridgex.data.sources import toy_world
 from bridgex.data.toy_world import CODES, family
 from bridgex.errors import UserError
 
@@ -113,3 +115,49 @@ def test_the_real_package_knows_the_default_candidates() -> None:
         assert 0 < found.values[a, b] < found.values["en", "sw"] + 0.3
     assert found.values["es", "pt"] < found.values["de", "pt"]
     assert "syntactic" in found.origin
+
+
+def test_kinds_of_distance_from_one_source_and_from_several(package: Callable[..., None]) -> None:
+    package()
+    found = typology.distances_by_kind(["de"], ["de", "en", "fr"], table=None, toy_model=None)
+    assert found.origin == "urielplus 9.9"
+    assert found.values == {
+        "syntactic": {"en": 0.2, "fr": 0.4}, "phonological": {"en": 0.1, "fr": 0.2}, "inventory": {"en": 0.9, "fr": 0.9},
+    }  # fmt: skip
+    # A language that lacks a kind lacks it alone, unlike in a mean over kinds.
+    found = typology.distances_by_kind(["en"], ["sw"], table=None, toy_model=None)
+    assert found.values == {"syntactic": {"sw": 0.6}, "phonological": {"sw": 0.3}}
+    both = typology.distances_by_kind(["de", "en"], ["de", "en"], table=None, toy_model=None)
+    assert both.values["syntactic"] == {"en": 0.2}  # from the other source; nobody knows en-de
+
+
+def test_invented_languages_have_planted_kinds() -> None:
+    codes = ["qaa", "qab", "qac", "qad", "qai"]
+    found = typology.distances_by_kind(["qaa"], codes, table=None, toy_model=toy_world(None) / "model")
+    assert found.values["genealogical"] == {"qab": 0.5, "qac": 0.5, "qad": 1.0, "qai": 1.0}
+    assert found.values["coverage"] == pytest.approx({"qab": 0.0, "qac": 0.1, "qad": 0.0, "qai": 0.88})
+    assert set(typology.distances_by_kind(["qaa"], codes, table=None, toy_model=None).values) == {"genealogical"}
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "far.csv"
+    path.write_text("a,b,name,syntactic,genetic\nde,en,x,0.3,0.5\nen,sw,y,0.7,\nsw,en,z,0.9,1\n")
+    found = typology.distances_by_kind(["en"], ["en", "de", "sw", "fr"], table=path, toy_model=None)
+    assert found.origin == "far.csv"
+    assert found.values == {"syntactic": {"de": 0.3, "sw": 0.7}, "genetic": {"de": 0.5, "sw": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "no heading, or no CSV"),
+        ("a,b\nde,en\n", r"at least one of numbers, found \['a', 'b'\]"),
+        ("a,b,c\nde,en,near\n", "at least one of numbers"),
+        ("a,b,c\nde,xx,1\n", "no language 'xx'"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str, line: str) -> None:
+    path = tmp_path / "far.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=line):
+        typology.read_table(path)
