@@ -122,7 +122,8 @@ def test_kinds_of_distance_from_one_source_and_from_several(package: Callable[..
     found = typology.distances_by_kind(["de"], ["de", "en", "fr"], table=None, toy_model=None)
     assert found.origin == "urielplus 9.9"
     assert found.values == {
-        "syntactic": {"en": 0.2, "fr": 0.4}, "phonological": {"en": 0.1, "fr": 0.2}, "inventory": {"en": 0.9, "fr": 0.9},
+        "syntactic": {"en": 0.2, "fr": 0.4}, "phonological": {"en": 0.1, "fr": 0.2},
+        "inventory": {"en": 0.9, "fr": 0.9},
     }  # fmt: skip
     # A language that lacks a kind lacks it alone, unlike in a mean over kinds.
     found = typology.distances_by_kind(["en"], ["sw"], table=None, toy_model=None)

@@ -37,8 +37,8 @@ METRICS = TrainMetrics(
     },
     pooling="mean", drift={"en": {1: 0.5}, "de": {1: 0.25}},
     controls=Controls(
-        chance=0.3, majority=0.3, untrained={"de": 0.3}, hypothesis_only={"de": 0.4}, fertility={"de": 30.0}, num_cut={},
-        alignment={"de": {1: 0.7}}, profile_similarity={"de": 0.5}, hsic={"de": 0.2},
+        chance=0.3, majority=0.3, untrained={"de": 0.3}, hypothesis_only={"de": 0.4}, fertility={"de": 30.0},
+        num_cut={}, alignment={"de": {1: 0.7}}, profile_similarity={"de": 0.5}, hsic={"de": 0.2},
     ),
     distances={"syntactic": {"de": 0.1}}, base_fingerprint="ab", survives="nothing",
 )  # fmt: skip
