@@ -19,13 +19,14 @@ ORDER = [
     "gathering",
     "controls",
     "pipeline",
+    "train_stage",
     "training",
     "cli",
 ]
 LEAVES = {"errors", "languages"}
 # Room or module -> the rooms to its left; report and stats stand beside the line.
 ALLOWED: dict[str, set[str]] = {room: set(ORDER[: index + 1]) | LEAVES for index, room in enumerate(ORDER)}
-for beyond in ("select", "evaluation", "lit", "gathering", "controls", "pipeline", "training"):
+for beyond in ("select", "evaluation", "lit", "gathering", "controls", "pipeline", "train_stage", "training"):
     ALLOWED[beyond].add("stats")
 ALLOWED["select"] -= {"extract"}
 ALLOWED["evaluation"] -= {"select"}
@@ -36,6 +37,7 @@ ALLOWED["preflight"] = {"config", "records", "data", "extract", "select", "evalu
 # The two studies do not know each other's main paths.
 ALLOWED["pipeline"] -= {"controls"}
 ALLOWED["controls"] -= {"gathering"}
+ALLOWED["train_stage"] -= {"pipeline", "gathering", "controls"}
 ALLOWED["training"] -= {"pipeline", "gathering"}
 ALLOWED["api"] = {"config", "records", "preflight", "pipeline", "training", "api"} | LEAVES
 ALLOWED["cli"] |= {"preflight"}
@@ -46,7 +48,7 @@ ALLOWED["languages"] = {"errors"}
 FENCES: dict[str, tuple[str, ...]] = {
     "hydra": ("cli", "config"),
     "omegaconf": ("cli", "config"),
-    "lightning": ("lit", "gathering", "pipeline", "training"),
+    "lightning": ("lit", "gathering", "pipeline", "train_stage", "training"),
     "torchmetrics": ("lit", "pipeline"),
     "sacrebleu": ("lit.metrics", "evaluation.texts"),
     "py3langid": ("evaluation.texts",),
