@@ -277,23 +277,6 @@ class TestBatches:
             example.ids.tolist() for group in batches.epoch(1) for example in group
         ]
 
-    @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-    def test_so_many_are_beside_their_translation(self, text: EncoderText, share: float) -> None:
-        recipe = TINY.model_copy(update={"text": TINY.text.model_copy(update={"translated_share": share})})
-        tokenizer = make_encoder_tokenizer(text.texts(), recipe.text)
-        lines = [item for item in text.items if len(item["de"]) == 1] * 4
-        made = EncoderBatches(encode_items(tokenizer, lines, recipe.masked_words), recipe, len(tokenizer), 0)
-        examples = [example for group in made.epoch(0) for example in group]
-        assert np.mean([example.types.any() for example in examples]) == pytest.approx(share, abs=0.06)
-        translated = next((example for example in examples if example.types.any()), None)
-        if translated is not None:
-            halves = [tokenizer.decode(translated.ids[translated.types == side][side == 0 :]) for side in (0, 1)]
-            texts = [half.replace("[CLS]", "").replace("[SEP]", "").strip() for half in halves]
-            (item,) = {
-                place for place, item in enumerate(lines[:36]) if any(parts[0] == texts[0] for parts in item.values())
-            }
-            assert texts[1] in {parts[0] for parts in lines[item].values()} - {texts[0]}
-
     def test_one_too_long_goes_alone(self) -> None:
         examples = [join_parts([encoded(*[1] * length)], 64) for length in (40, 3, 3)]
         assert [len(group) for group in group_by_length(examples, 20)] == [2, 1]
