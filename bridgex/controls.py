@@ -83,7 +83,7 @@ def neuron_relations(
 
     Profiles are those of the first study, over the same text, and kept for both. The HSIC score is the first study's
     too (normalised, chance-corrected, mean over the blocks of `model.depth`), between all language neurons of the
-    source and all of the other language, which there is no pair to choose an overlap from.
+    source and all of the other language, since there is no pair to choose an overlap from; none matches itself.
 
     Args:
         settings: of the run; `model.neuron_share` says how many neurons are a language's.
@@ -152,17 +152,23 @@ def _dependence(
     matrix = collect_probe_matrix(loaded, list(sentences[:_NUM_SENTENCES]), wanted, make_trainer, batch_tokens=None)
     lengths = torch.from_numpy(matrix.num_tokens).float()
     x, y, columns = [], [], [list[torch.Tensor]() for _ in codes]
+    excluded: list[torch.Tensor | None] = []
     for block in blocks:
         index = wanted[block - 1]
         values = torch.from_numpy(matrix.values[block - 1])
         if len(lengths) >= _MIN_BY_LENGTH:
             values = residualise_length(values, lengths)
         of_any = np.flatnonzero(unions[block - 1][index])
-        x.append(values[np.flatnonzero(own[block - 1][index])])
+        rows = np.flatnonzero(own[block - 1][index])
+        x.append(values[rows])
         y.append(values[of_any])
+        # A neuron of both languages would match itself, and the score count what they share once more.
+        excluded.append(torch.from_numpy(rows[:, None] == of_any[None]))
         for found, code in zip(columns, codes, strict=True):
             found.append(torch.from_numpy(np.flatnonzero(sets[code][block - 1][index][of_any])))
-    scored = candidate_scores(x, y, columns, num_replicates=0, num_draws=0, seed=settings.seed)
+    scored = candidate_scores(
+        x, y, columns, excluded_blocks=excluded, num_replicates=0, num_draws=0, seed=settings.seed
+    )
     return {code: score.score for code, score in zip(codes, scored.candidates, strict=True)}
 
 

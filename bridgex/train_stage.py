@@ -19,7 +19,6 @@ from bridgex.evaluation.tasks.base import LabelledPairs, PairTask, Task
 from bridgex.evaluation.transfer import Training
 from bridgex.extract.block_states import BlockReader, Pooling
 from bridgex.extract.classifier import EncodedPair, PairEncoder, load_classifier, load_pair_encoder
-from bridgex.extract.freezing import freeze
 from bridgex.extract.loading import model_fingerprint, model_folder
 from bridgex.lit.drift import Collect, MeasuredPairs, read_languages
 from bridgex.lit.pairs import Pair, ReadData, num_steps
@@ -114,13 +113,16 @@ class Stage:
         settings = self.settings
         return load_classifier(settings.model, self.where, self.encoder, len(self.task.class_names), settings.seed)
 
-    def freeze(self, model: PreTrainedModel) -> Frozen:
-        """Freezes what the settings say."""
-        frozen = choose_frozen(self.settings, BlockReader(model, ()).num_blocks)
-        freeze(model, frozen.blocks, embeddings=frozen.embeddings)
-        for note in frozen.notes:
+    def frozen(self, model: PreTrainedModel) -> Frozen:
+        """What is not trained.
+
+        Raises:
+            UserError: the model lacks a block, or the relations cannot choose.
+        """
+        found = choose_frozen(self.settings, BlockReader(model, ()).num_blocks, self.fingerprint)
+        for note in found.notes:
             self.run.note(note)
-        return frozen
+        return found
 
     def encoded(self, code: str, encoder: PairEncoder) -> list[EncodedPair]:
         """A language's test pairs as inputs."""
@@ -226,9 +228,20 @@ def open_stage(
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     run.identify({"model": fingerprint, "test data": test.fingerprint, "training data": digest.hexdigest()})
     encoder = load_pair_encoder(settings.model, where, settings.finetune.max_length)
+    if "cls" in settings.drift.pooling and not encoder.has_cls:
+        raise UserError(
+            f"drift.pooling=cls: the inputs of {settings.model.name} begin with no token that stands for all of them. "
+            f"Use mean or last"
+        )
     auto: Pooling = "cls" if encoder.has_cls else "mean"
     poolings = tuple(dict.fromkeys(auto if pooling == "auto" else pooling for pooling in settings.drift.pooling))
     finetune_settings = settings.finetune
+    steps = finetune_settings.steps or num_steps(len(rows), finetune_settings.batch_size, finetune_settings.epochs)
+    if finetune_settings.warmup_steps >= steps:
+        raise UserError(
+            f"finetune.warmup_steps={finetune_settings.warmup_steps}: the training has {steps} steps, so that the full "
+            f"rate is never reached. Give fewer, or more steps"
+        )
     return Stage(
         settings=settings,
         run=run,
@@ -239,7 +252,7 @@ def open_stage(
         fingerprint=fingerprint,
         encoder=encoder,
         poolings=poolings,
-        steps=finetune_settings.steps or num_steps(len(rows), finetune_settings.batch_size, finetune_settings.epochs),
+        steps=steps,
         states=ArrayCache(cache, "states"),
         heads=ArrayCache(cache, "heads"),
         profiles=ArrayCache(cache, "profiles"),

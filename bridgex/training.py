@@ -20,8 +20,10 @@ from bridgex.data import typology
 from bridgex.data.encoder_text import encoder_text
 from bridgex.data.typology import KindDistances
 from bridgex.errors import UserError
+from bridgex.evaluation.freezing import Frozen
 from bridgex.evaluation.transfer import Beside, summarise_training
 from bridgex.extract.classifier import PairEncoder
+from bridgex.extract.freezing import freeze
 from bridgex.extract.loading import LoadedModel, load_encoder, model_folder
 from bridgex.lit.drift import (
     Collect,
@@ -78,13 +80,14 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
     with RunFolder.open(folder, config) as run:
         stage = open_stage(settings, run, task, test, rows, notes)
         model = stage.new_model()
+        frozen = stage.frozen(model)
         _read_base(stage, model)
         neurons = _neuron_relations(stage, model)
-        frozen = stage.freeze(model)
+        freeze(model, frozen.blocks, embeddings=frozen.embeddings)
         loss = _finetune(stage, model)
         measured = _measure(stage, model)
         _keep_model(stage, model)
-        beside = _beside(stage, neurons, _hypothesis_only(stage))
+        beside = _beside(stage, neurons, _hypothesis_only(stage, frozen))
         metrics = summarise_training(
             stage.training(frozen, loss), measured, beside, _distances(settings, run, list(test.texts))
         )
@@ -199,7 +202,7 @@ def _measure(stage: Stage, model: PreTrainedModel) -> dict[str, Measured]:
     return stage.measured(FINE_TUNED, stage.steps)
 
 
-def _hypothesis_only(stage: Stage) -> dict[str, Measured] | None:
+def _hypothesis_only(stage: Stage, frozen: Frozen) -> dict[str, Measured] | None:
     """A second model, by the same recipe, that never sees a premise: what it knows is in the hypotheses alone."""
     if not stage.settings.controls.hypothesis_only:
         return None
@@ -207,7 +210,7 @@ def _hypothesis_only(stage: Stage) -> dict[str, Measured] | None:
     if missing:
         encoder = replace(stage.encoder, with_first=False)
         model = stage.new_model()
-        stage.freeze(model)
+        freeze(model, frozen.blocks, embeddings=frozen.embeddings)
         _train(stage, model, encoder, CHECKPOINTS[HYPOTHESIS_ONLY])
         stage.read(model, missing, Collect(stage.pairs(), HYPOTHESIS_ONLY, stage.steps, stage.run.folder), encoder)
     return stage.measured(HYPOTHESIS_ONLY, stage.steps)
@@ -240,7 +243,7 @@ def _beside(stage: Stage, neurons: NeuronRelations, hypothesis_only: Mapping[str
     return Beside(
         untrained=stage.measured(UNTRAINED, 0),
         hypothesis_only=hypothesis_only,
-        fertility={code: float(np.mean([len(pair.ids) for pair in pairs])) for code, pairs in encoded.items()},
+        fertility={code: float(np.mean([pair.num_tokens for pair in pairs])) for code, pairs in encoded.items()},
         num_cut=num_cut,
         alignment=controls.alignment(
             stage.settings.source, stage.codes, lambda code: read_base(stage.states, stage.key(code))[pooling]
@@ -258,7 +261,7 @@ def _distances(settings: TrainSettings, run: RunFolder, codes: Sequence[str]) ->
     try:
         return typology.distances_by_kind(
             settings.source,
-            codes,
+            [code for code in codes if code not in settings.source],
             table=None if table is None else Path(table).expanduser(),
             toy_model=toy_model,
         )

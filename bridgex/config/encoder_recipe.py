@@ -61,8 +61,8 @@ class MaskRecipe(Node):
 class TrainingRecipe(Node):
     """AdamW: the rate rises in a straight line, then falls to 0 in one."""
 
-    steps: Size = Field(9000, description="optimiser steps")
-    batch_tokens: Size = Field(512, description="tokens of a step at most, padding included; a longer one goes alone")
+    steps: Size = Field(5000, description="optimiser steps")
+    batch_tokens: Size = Field(1024, description="tokens of a step at most, padding included; a longer one goes alone")
     learning_rate: Rate = Field(1e-3, description="of AdamW, at its highest")
     warmup_steps: Count = Field(300, description="steps until then")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of matrices; biases and norms have none")

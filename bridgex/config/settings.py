@@ -238,7 +238,7 @@ class Settings(Node):
     data: DataSettings
     cache: CacheSettings
     sweep: SweepSettings
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 # What may change between two runs of which the second goes on with the first: none of it changes a number.

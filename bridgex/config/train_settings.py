@@ -46,6 +46,13 @@ class FinetuneSettings(Node):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="of the training passes")
     keep_model: bool = Field(False, description="whether the fine-tuned model is left in the run's folder")
 
+    @field_validator("split")
+    @classmethod
+    def _split_is_not_measured(cls, split: str) -> str:
+        if split == "test":
+            raise ValueError("is what is measured. Train on train or validation")
+        return split
+
     @field_validator("accumulate")
     @classmethod
     def _steps_can_be_cut(cls, passes: int, info: ValidationInfo) -> int:
@@ -127,7 +134,7 @@ class TrainSettings(Node):
     targets: Annotated[list[str] | None, BeforeValidator(_codes)] = Field(
         None, description="languages that are measured; null: all that the data have"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @field_validator("source", "targets")
     @classmethod
@@ -156,7 +163,7 @@ class ToyWorldSettings(Node):
 
     finetune: ToyRecipe
     sweep: SweepSettings
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 class EncoderSettings(Node):
@@ -165,7 +172,7 @@ class EncoderSettings(Node):
     finetune: EncoderRecipe
     data: DataSettings
     sweep: SweepSettings
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 # Left out where the recipe of a new model has no such key, which is most of them.

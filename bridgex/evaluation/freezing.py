@@ -43,12 +43,13 @@ class Frozen:
         return ", ".join(parts) or "none"
 
 
-def choose_frozen(settings: TrainSettings, num_blocks: int) -> Frozen:
+def choose_frozen(settings: TrainSettings, num_blocks: int, fingerprint: str | None = None) -> Frozen:
     """What the settings freeze of a model.
 
     Args:
         settings: of the run.
         num_blocks: of its model.
+        fingerprint: of its model before fine-tuning, which must be that of the relations; None: not compared.
 
     Raises:
         UserError: a block or a number of blocks that the model does not have, or relations that cannot choose.
@@ -67,8 +68,18 @@ def choose_frozen(settings: TrainSettings, num_blocks: int) -> Frozen:
         blocks |= set(random.Random(settings.seed).sample(range(1, num_blocks + 1), given.num_layers))
     if given.name == "by_correlation":
         earlier = _earlier(settings)
+        if fingerprint is not None and earlier.base_fingerprint != fingerprint:
+            raise UserError(
+                f"freeze.relations={given.relations}: is of another model ({earlier.model}) than this run's. Give "
+                f"a run of the same one"
+            )
         unreported = development_languages(settings, earlier)
         correlations = correlations_over(earlier, given.kind, unreported)
+        if len(correlations) < given.num_layers:
+            raise UserError(
+                f"freeze.num_layers={given.num_layers}: {len(correlations)} blocks have a correlation of drift with "
+                f"{given.kind} distance over the development languages. Give fewer"
+            )
         chosen = sorted(correlations, key=lambda block: correlations[block])[: given.num_layers]
         blocks |= set(chosen)
         told = ", ".join(f"{block} ({correlations[block]:+.2f})" for block in chosen)
@@ -82,6 +93,15 @@ def choose_frozen(settings: TrainSettings, num_blocks: int) -> Frozen:
 def freeze_problems(settings: TrainSettings) -> list[str]:
     """What of the settings' freezing cannot be, as far as shows without the model."""
     given = settings.freeze
+    idle = [
+        f"freeze.{key}={value}: is for freeze={own}, and freeze={given.name} was given. Leave it out"
+        for key, value, own in (("layers", given.layers, "layers"), ("bottom", given.bottom, "bottom"))
+        if value and given.name != own
+    ]
+    if given.embeddings and given.name not in ("embeddings", "layers", "bottom"):
+        idle.append(f"freeze.embeddings=true: is not for freeze={given.name}. Use freeze=embeddings, or leave it out")
+    if idle:
+        return idle
     if given.name == "layers" and not given.layers:
         return ["freeze.layers: empty, and freeze=layers freezes the blocks it names. Write freeze.layers=[1,2]"]
     if given.name == "bottom" and not given.bottom:
@@ -152,6 +172,9 @@ def _earlier(settings: TrainSettings) -> TrainMetrics:
     found = read_train_metrics(folder)
     if found.freeze != "none":
         raise UserError(f"freeze.relations={given}: froze {found.freeze}. Give a run with freeze=none")
+    task = settings.task.arguments.get("name")
+    if found.task != task:
+        raise UserError(f"freeze.relations={given}: was trained on task {found.task}, and this run is on {task}")
     if found.source != settings.sources:
         raise UserError(
             f"freeze.relations={given}: was trained on {found.source}, and this run is on {settings.sources}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
+from bridgex.extract.freezing import after_last_block
+from bridgex.extract.limits import num_positions
 from bridgex.extract.loading import broken_weights, first_line, load_tokenizer, weigh
+from bridgex.extract.sites import backbone
 from bridgex.languages import language
 
 # Weights, gradients and AdamW's two moments.
@@ -31,13 +34,18 @@ class EncodedPair:
         ids: token ids `[T]`.
         types: segment of each token `[T]`; None: the model knows no segments.
         counted: `[T]`, false for tokens that stand for no text (BOS, CLS, SEP).
-        is_cut: whether it was longer than allowed.
+        num_tokens: how many it had before it was cut to what is allowed.
     """
 
     ids: npt.NDArray[np.int64]
     types: npt.NDArray[np.int64] | None
     counted: npt.NDArray[np.bool_]
-    is_cut: bool
+    num_tokens: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was longer than allowed."""
+        return self.num_tokens > len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,9 @@ class PairEncoder:
             ]
             found = self._tokenised(pairs, None)
             long = [place for place, one in enumerate(found) if len(one.ids) > self.max_length]
-            for place, one in zip(
-                long, self._tokenised([pairs[place] for place in long], self.max_length), strict=True
-            ):
-                found[place] = one
+            cut = self._tokenised([pairs[place] for place in long], self.max_length)
+            for place, one in zip(long, cut, strict=True):
+                found[place] = replace(one, num_tokens=len(found[place].ids))
             return found
         shown = [first if self.with_first else "" for first in firsts]
         texts = [(self._text(code, first, second),) for first, second in zip(shown, seconds, strict=True)]
@@ -161,7 +168,7 @@ class PairEncoder:
                 np.array(ids, dtype=np.int64),
                 np.array(found["token_type_ids"][row], dtype=np.int64) if has_types else None,
                 np.array(found["special_tokens_mask"][row]) == 0,
-                max_length is not None,
+                len(ids),
             )
             for row, ids in enumerate(found["input_ids"])
         ]
@@ -169,7 +176,7 @@ class PairEncoder:
     def _shortened(self, code: str, first: str, second: str, found: EncodedPair) -> EncodedPair:
         """One text made of both that is too long: the end of the first text goes."""
         ids: list[int] = self.tokenizer(first, add_special_tokens=False).input_ids
-        kept = len(ids)
+        kept, num_tokens = len(ids), len(found.ids)
         while len(found.ids) > self.max_length and kept:
             kept = max(0, kept - (len(found.ids) - self.max_length))
             shortened = str(self.tokenizer.decode(ids[:kept], skip_special_tokens=True))
@@ -177,7 +184,7 @@ class PairEncoder:
         # A second text that is too long by itself loses its beginning: what a head reads stands at the end.
         last = slice(max(0, len(found.ids) - self.max_length), None)
         types = None if found.types is None else found.types[last]
-        return EncodedPair(found.ids[last], types, found.counted[last], is_cut=True)
+        return EncodedPair(found.ids[last], types, found.counted[last], num_tokens)
 
     def _text(self, code: str, first: str, second: str) -> str:
         if self.template is not None:
@@ -204,20 +211,22 @@ def load_classifier(
         folder: of its files.
         encoder: of its inputs.
         num_labels: classes.
-        seed: of the head's first weights.
+        seed: of the head's first weights; what the files hold of a head is not used.
 
     Returns:
         The model in evaluation mode, on the CPU.
 
     Raises:
-        UserError: a damaged file, too little memory, or a model to which transformers has no such head.
+        UserError: a damaged file, one that lacks weights, too little memory, a model to which transformers has no such
+            head, or one that reads fewer tokens than the encoder gives.
     """
     settings = settings.model_copy(update={"dtype": "float32" if settings.dtype == "auto" else settings.dtype})
     weigh(settings, folder, copies=_COPIES)
+    model: PreTrainedModel
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            model, told = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 num_labels=num_labels,
                 dtype=settings.dtype,
@@ -225,6 +234,7 @@ def load_classifier(
                 trust_remote_code=False,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # a head of an earlier task is another one
+                output_loading_info=True,
             )
     except (SafetensorError, OSError, ValueError, RuntimeError, ImportError) as error:
         broken = broken_weights(folder)
@@ -233,4 +243,44 @@ def load_classifier(
         raise UserError(f"{folder}: no classification head can be put on the model ({first_line(error)})") from error
     model.config.pad_token_id = encoder.pad_id
     model.eval()
+    _refuse_missing(model, folder, told["missing_keys"])
+    _draw_head(model, seed)
+    longest = num_positions(model)
+    if longest is not None and encoder.max_length > longest:
+        raise UserError(
+            f"finetune.max_length={encoder.max_length}: {settings.name} reads {longest} tokens at most. Give as many "
+            f"or fewer"
+        )
     return model
+
+
+def _refuse_missing(model: PreTrainedModel, folder: Path, missing: Collection[str]) -> None:
+    """Refuses files that lack weights below the head, which would be drawn at random and taken for the model's."""
+    above = {id(parameter) for module in after_last_block(model) for parameter in module.parameters()}
+    body = {id(parameter) for parameter in backbone(model).parameters()}
+    lacking = sorted(
+        name
+        for name, parameter in model.named_parameters()
+        if name in missing and id(parameter) in body and id(parameter) not in above
+    )
+    if lacking:
+        raise UserError(
+            f"{folder}: its files lack {len(lacking)} weights of the model, e.g. {lacking[0]}. Copy the model again"
+        )
+
+
+def _draw_head(model: PreTrainedModel, seed: int) -> None:
+    """Draws the head anew, also where the files hold one of an earlier task: normal weights, biases 0."""
+    body = {id(parameter) for parameter in backbone(model).parameters()}
+    std = float(getattr(model.config, "initializer_range", 0.02))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if id(parameter) in body:
+                continue
+            if parameter.ndim > 1:
+                parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
+            elif name.endswith("bias"):
+                parameter.zero_()
+            else:
+                parameter.fill_(1.0)  # of a norm

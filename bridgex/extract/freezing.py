@@ -45,13 +45,18 @@ def freeze(model: PreTrainedModel, blocks: Collection[int], *, embeddings: bool)
 
 def _below(model: PreTrainedModel, layers: list[nn.Module]) -> list[nn.Parameter]:
     inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
-    above = {id(parameter) for module in _after_last_block(model, layers) for parameter in module.parameters()}
+    above = {id(parameter) for module in after_last_block(model) for parameter in module.parameters()}
     body = backbone(model)
     return [parameter for parameter in body.parameters() if id(parameter) not in inside | above]
 
 
-def _after_last_block(model: PreTrainedModel, layers: list[nn.Module]) -> list[nn.Module]:
-    """Modules that begin to run after the last block has, seen in one small forward pass."""
+def after_last_block(model: PreTrainedModel) -> list[nn.Module]:
+    """Modules that begin to run after the last block has (final norm, pooler, head), seen in one small forward pass.
+
+    Raises:
+        UserError: the model's blocks cannot be told apart.
+    """
+    layers = find_layers(model)
     found: list[nn.Module] = []
     is_past = False
 

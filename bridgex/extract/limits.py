@@ -65,12 +65,23 @@ class TokenBudget:
 
 def longest_input(loaded: LoadedModel) -> int:
     """Tokens that the model can read: its positions, else what its tokenizer says."""
-    config = text_config(loaded.model)
+    found = num_positions(loaded.model)
+    return found if found is not None else int(min(loaded.encoder.tokenizer.model_max_length, 2**31 - 1))
+
+
+def num_positions(model: Any) -> int | None:
+    """Tokens that a model has positions for; None: its config sets no limit.
+
+    Where positions are counted from beyond the padding's own, as RoBERTa does, those up to it are no token's.
+    """
+    config = text_config(model)
     for key in _LENGTH_KEYS:
         value = getattr(config, key, None)
         if isinstance(value, int) and value > 0:
-            return value
-    return int(min(loaded.encoder.tokenizer.model_max_length, 2**31 - 1))
+            table = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
+            padding = getattr(table, "padding_idx", None)
+            return value if padding is None else value - padding - 1
+    return None
 
 
 def text_config(model: Any) -> Any:

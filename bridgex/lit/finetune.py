@@ -81,7 +81,7 @@ class FinetuneModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Refuses what was spoiled by the last steps."""
         if not math.isfinite(self.last_loss()):
-            self._refuse(self._steps)
+            self._refuse(self._steps - 1)
 
     def configure_optimizers(self) -> Any:
         """AdamW over what is trained, its rate rising for `warmup_steps` and then falling to 0 in a straight line."""
@@ -181,7 +181,8 @@ def finetune(
         KeyboardInterrupt: it was interrupted.
     """
     module = FinetuneModule(model, settings, steps, seed)
-    trainer = make_trainer([Checkpoints(checkpoint, settings.accumulate), *callbacks])
+    # What is done at a step comes before its checkpoint: a run that goes on from there does not come to it again.
+    trainer = make_trainer([*callbacks, Checkpoints(checkpoint, settings.accumulate)])
     resumed = _readable(checkpoint)
     if resumed is not None and resumed["global_step"] >= steps:
         module.load_state_dict(resumed["state_dict"])

@@ -143,7 +143,7 @@ class FreezeDifference(Record):
     by_seed: dict[int, float] = Field(description="mean over sources")
     ci95: Interval | None = Field(description="t interval over seeds; null: the differences do not vary")
     p: float | None = Field(description="paired t test over seeds; null: they do not vary, and are not 0")
-    p_holm: float | None = Field(description="Holm over the four outcomes")
+    p_holm: float | None = Field(description="Holm over the four outcomes, times the number of comparisons")
     bootstrap95: Interval | None = Field(
         description="bootstrap of seeds and groups of items at once; null: answers.jsonl does not tell"
     )

@@ -78,7 +78,8 @@ class Controls(Record):
         None, description="score of a second model that never sees a premise; null: not trained"
     )
     fertility: dict[str, float] = Field(
-        description="mean tokens of a pair: pairs are the same in every language, words cannot be counted the same way"
+        description="mean tokens of a pair before any is cut: pairs are the same in every language, words cannot be "
+        "counted the same way"
     )
     num_cut: dict[str, int] = Field(description="pairs that were longer than finetune.max_length and cut")
     alignment: dict[str, dict[int, float]] = Field(

@@ -37,11 +37,17 @@ def freeze_comparisons(together: RunsTogether) -> list[FreezeComparison]:
         for random in order
         if _is_control(next(iter(by_freeze[chosen].values())), next(iter(by_freeze[random].values())))
     ]
-    return [compare(freeze, against, by_freeze[freeze], by_freeze[against]) for freeze, against in couples]
+    return [
+        compare(freeze, against, by_freeze[freeze], by_freeze[against], len(couples)) for freeze, against in couples
+    ]
 
 
 def compare(
-    freeze: str, against: str, frozen: Mapping[Leg, FinishedRun], others: Mapping[Leg, FinishedRun]
+    freeze: str,
+    against: str,
+    frozen: Mapping[Leg, FinishedRun],
+    others: Mapping[Leg, FinishedRun],
+    num_comparisons: int = 1,
 ) -> FreezeComparison:
     """One freezing against another, paired by source and seed.
 
@@ -54,6 +60,7 @@ def compare(
         against: what it is compared with.
         frozen: its runs, by source and seed.
         others: the runs of the other.
+        num_comparisons: of freezings, which the correction counts beside the outcomes.
     """
     seeds_of: dict[str, set[int]] = {}
     for source, seed in frozen.keys() & others.keys():
@@ -92,7 +99,7 @@ def compare(
     chosen = sorted({code for pair in pairs.values() for run in pair for code in run.unreported})
     if chosen:
         notes.append(f"left out, because blocks were chosen by them: {', '.join(chosen)}")
-    outcomes = _with_verdicts(found)
+    outcomes = _with_verdicts(found, num_comparisons)
     verdicts = {one.outcome: one.verdict for one in outcomes}
     if verdicts.get("mean transfer gap") == "better" and verdicts.get("mean target score") != "better":
         notes.append("the gap is smaller because the source scores less, not because the targets score more")
@@ -217,9 +224,9 @@ def _outcome(outcome: Outcome, by_seed: dict[int, float], bootstrap: Interval | 
     )
 
 
-def _with_verdicts(found: Sequence[FreezeDifference]) -> list[FreezeDifference]:
-    """The same with Holm's correction over those that have a p."""
-    corrected = iter(holm([one.p for one in found if one.p is not None]))
+def _with_verdicts(found: Sequence[FreezeDifference], num_comparisons: int) -> list[FreezeDifference]:
+    """The same with Holm's correction over those that have a p, times the number of freezings that are compared."""
+    corrected = iter(min(1.0, num_comparisons * p) for p in holm([one.p for one in found if one.p is not None]))
     judged = [one.model_copy(update={"p_holm": None if one.p is None else next(corrected)}) for one in found]
     return [one.model_copy(update={"verdict": _verdict(one)}) for one in judged]
 

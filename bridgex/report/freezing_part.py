@@ -13,7 +13,8 @@ _WORDS = {"better": "helps", "worse": "hurts", "no evidence": "no evidence"}
 _NOTE = (
     "Runs are paired by source and seed. Interval and p: paired t over seeds, which takes the items for fixed. "
     "Bootstrap: seeds and groups of items drawn at once, which is narrow with few seeds. Holm over the four of one "
-    "freezing. Helps or hurts: p < .05 after Holm, and 0 outside of the bootstrap interval. Of gaps, smaller is better."
+    "freezing, times the number of comparisons. Helps or hurts: p < .05 after that, and 0 outside of the bootstrap "
+    "interval. Of gaps, smaller is better."
 )
 
 

@@ -104,3 +104,30 @@ def test_what_a_model_does_not_have_is_refused() -> None:
         choose_frozen(settings("freeze=random", "freeze.num_layers=6"), 5)
     assert freeze_problems(settings("freeze=layers")) != []
     assert freeze_problems(settings("freeze=bottom", "freeze.bottom=0")) != []
+
+
+def test_relations_of_another_model_are_refused(tmp_path: Path) -> None:
+    earlier(tmp_path / "run")
+    keys = ["freeze=by_correlation", "freeze.num_layers=1", "freeze.kind=far", f"freeze.relations={tmp_path}/run"]
+    assert choose_frozen(settings(*keys), 3, "ab").blocks == (3,)
+    with pytest.raises(UserError, match=r"is of another model \(toy\) than this run's"):
+        choose_frozen(settings(*keys), 3, "cd")
+    with pytest.raises(UserError, match="freeze.num_layers=4: 3 blocks have a correlation"):
+        choose_frozen(settings(*keys[:1], "freeze.num_layers=4", *keys[2:]), 5, "ab")
+    earlier(tmp_path / "other", task="xnli")
+    (line,) = freeze_problems(settings(*keys[:3], f"freeze.relations={tmp_path}/other"))
+    assert "was trained on task xnli, and this run is on nli" in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (["freeze.layers=[1]"], "freeze.layers=[1]: is for freeze=layers, and freeze=none was given"),
+        (["freeze=random", "freeze.bottom=2"], "freeze.bottom=2: is for freeze=bottom, and freeze=random was given"),
+        (["freeze.embeddings=true"], "freeze.embeddings=true: is not for freeze=none"),
+    ],
+)
+def test_keys_that_the_choice_does_not_use_are_refused(keys: list[str], line: str) -> None:
+    (problem,) = freeze_problems(settings(*keys))
+    assert problem.startswith(line)
+    assert freeze_problems(settings("freeze=layers", "freeze.layers=[1]", "freeze.embeddings=true")) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
@@ -125,3 +126,46 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     made = load_pair_encoder(settings(folder), folder, 64)
     with pytest.raises(UserError, match=r"model\.safetensors: damaged or cut short"):
         load_classifier(settings(folder), folder, made, 3, seed=0)
+
+
+def test_a_head_of_the_same_size_is_drawn_anew(tmp_path: Path) -> None:
+    """A folder of an earlier fine-tuning: its head must not pass for an untrained one."""
+    folder = write_model(tmp_path / "bert")
+    made = load_pair_encoder(settings(folder), folder, 64)
+    trained = load_classifier(settings(folder), folder, made, 3, seed=0)
+    with torch.no_grad():
+        trained.classifier.weight.fill_(7.0)
+    trained.save_pretrained(tmp_path / "trained")
+    made.tokenizer.save_pretrained(tmp_path / "trained")
+    again = load_classifier(settings(tmp_path / "trained"), tmp_path / "trained", made, 3, seed=0)
+    fresh = load_classifier(settings(folder), folder, made, 3, seed=0)
+    assert torch.equal(again.classifier.weight, fresh.classifier.weight)
+    assert float(again.classifier.weight.detach().abs().max()) < 1
+
+
+def test_files_that_lack_weights_are_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "bert")
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: value for name, value in weights.items() if ".layer.1." not in name},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    made = load_pair_encoder(settings(folder), folder, 64)
+    with pytest.raises(UserError, match=r"its files lack \d+ weights of the model, e\.g\. bert\.encoder\.layer\.1\."):
+        load_classifier(settings(folder), folder, made, 3, seed=0)
+
+
+@pytest.mark.parametrize(("family", "longest"), [("bert", 160), ("xlm_roberta", 159), ("mpnet", 158), ("llama", 160)])
+def test_inputs_are_no_longer_than_what_the_model_reads(tmp_path: Path, family: str, longest: int) -> None:
+    folder = write_model(tmp_path / family, family)
+    made = load_pair_encoder(settings(folder), folder, longest)
+    model = load_classifier(settings(folder), folder, made, 3, seed=0)
+    (pair,) = made.encode("en", ["a" * 300], ["b"])
+    assert len(pair.ids) == longest
+    assert pair.num_tokens > 300
+    with torch.no_grad():
+        assert bool(torch.isfinite(model(**made.batch([pair]).arguments()).logits).all())
+    more = load_pair_encoder(settings(folder), folder, longest + 1)
+    with pytest.raises(UserError, match=f"finetune.max_length={longest + 1}: tiny reads {longest} tokens at most"):
+        load_classifier(settings(folder), folder, more, 3, seed=0)

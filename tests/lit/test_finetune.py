@@ -136,6 +136,29 @@ def test_goes_on_bit_for_bit_after_a_kill_dropout_and_all(
     assert again_loss == loss
 
 
+def test_what_is_done_at_a_step_is_done_before_its_checkpoint(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while drift is measured at a step, the run must come to that step again."""
+    monkeypatch.setattr("bridgex.lit.finetune._SECONDS_APART", 0.0)
+    monkeypatch.setattr("bridgex.lit.finetune._WRITING_SHARE", 1e9)
+    done: list[int] = []
+
+    class Measure(Callback):
+        def __init__(self, is_killed: bool) -> None:
+            self._is_killed = is_killed
+
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+            if trainer.global_step == 5 and self._is_killed:
+                raise Killed
+            done.append(trainer.global_step)
+
+    with pytest.raises(Killed):
+        run(folder, tmp_path / "c.ckpt", Measure(is_killed=True))
+    run(folder, tmp_path / "c.ckpt", Measure(is_killed=False))
+    assert set(done) == set(range(1, STEPS + 1))
+
+
 def test_a_damaged_checkpoint_begins_anew(tmp_path: Path, folder: Path) -> None:
     whole, _ = run(folder, tmp_path / "whole.ckpt")
     path = tmp_path / "damaged.ckpt"
