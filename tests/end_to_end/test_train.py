@@ -259,3 +259,21 @@ def test_from_python(tmp_path: Path, shared: Path) -> None:
     assert isinstance(run.metrics, TrainMetrics)
     assert set(run.metrics.transfer) == {"qaa", "qab", "qaf"}
     assert {record.language for record in run.drift} == {"qaa", "qab", "qaf"}
+
+
+def test_several_sources_at_once(tmp_path: Path, shared: Path) -> None:
+    from bridgex import train
+
+    run = train(
+        tmp_path / "run", source="qaa+qad", targets=["qab", "qaf"], finetune__steps=3, controls__hypothesis_only=False,
+        task__limit=12, cache__dir=str(shared),
+    )  # fmt: skip
+    assert run.metrics is not None
+    assert run.metrics.source == "qaa+qad"
+    scores = run.metrics.transfer
+    assert list(scores) == ["qaa", "qad", "qab", "qaf"]
+    assert scores["qaa"].gap is None
+    assert scores["qad"].gap is None
+    assert scores["qaf"].gap == pytest.approx((scores["qaa"].score + scores["qad"].score) / 2 - scores["qaf"].score)
+    # Sources have no distance from themselves, and the others the mean over both.
+    assert run.metrics.distances["genealogical"] == {"qab": 0.75, "qaf": 0.75}
