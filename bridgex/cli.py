@@ -318,6 +318,7 @@ def _train_job(config: DictConfig) -> None:
 
         if not isinstance(found, train_settings.TrainSettings):
             training.make(found, plain, folder)
+            print(f"model: {folder / 'model'}")
             return
         training.train(found, plain, folder)
         page = html.write_run_page(folder)
