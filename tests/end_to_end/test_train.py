@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bridgex.errors import UserError
 from bridgex.records.train_files import CHECKPOINTS, read_answers, read_drift, read_train_metrics
 from bridgex.records.train_schema import TrainMetrics
 from tests.end_to_end.conftest import Run
@@ -98,28 +99,35 @@ def test_every_correlation_has_its_corrected_p(default: tuple[Path, str, float])
     assert all(row.p <= row.p_corrected + 1e-9 and row.p <= row.p_holm + 1e-9 for row in relations)
 
 
-@pytest.mark.slow
-def test_same_seed_same_figures_and_another_seed_others(command: Run, tmp_path: Path, shared: Path) -> None:
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        command(*SMALL, f"seed={seed}", f"hydra.run.dir={name}", f"cache.dir={shared}", entry="train")
-    one, same, other = (content(tmp_path / name) for name in "abc")
+def small(folder: Path, cache: Path, **more: Any) -> TrainMetrics:
+    """A short run in this process, which has imported everything already."""
+    from bridgex import train
+
+    keys: dict[str, Any] = {
+        "targets": ["qab", "qad", "qae", "qaf", "qag"], "finetune__steps": 12, "controls__hypothesis_only": False,
+        "task__limit": 60, "cache__dir": str(cache),
+    }  # fmt: skip
+    found = train(folder, **{**keys, **more}).metrics
+    assert found is not None
+    return found
+
+
+def test_same_seed_same_figures_and_another_seed_others(tmp_path: Path, shared: Path) -> None:
+    one, same, other = (small(tmp_path / name, shared, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert one == same
-    assert one["drift"] != other["drift"]
-    assert one["base_fingerprint"] == other["base_fingerprint"]
+    assert one.drift != other.drift
+    assert one.base_fingerprint == other.base_fingerprint
 
 
-@pytest.mark.slow
-def test_nothing_moves_up_to_the_frozen_block(command: Run, tmp_path: Path, shared: Path) -> None:
-    for name, keys in (("bottom", ["freeze=bottom", "freeze.bottom=2"]), ("embeddings", ["freeze=embeddings"])):
-        command(*SMALL, *keys, f"hydra.run.dir={name}", f"cache.dir={shared}", entry="train")
-        frozen = 2 if name == "bottom" else 0
+def test_nothing_moves_up_to_the_frozen_block(tmp_path: Path, shared: Path) -> None:
+    for name, frozen, more in (("bottom", 2, {"freeze__bottom": 2}), ("embeddings", 0, {})):
+        metrics = small(tmp_path / name, shared, freeze=name, **more)
         for record in read_drift(tmp_path / name):
             for values in (record.unbiased, record.biased):
                 assert max(abs(value or 0.0) for value in values[: frozen + 1]) <= 1e-12
                 assert min(value or 0.0 for value in values[frozen + 1 :]) > 1e-8
         # What cannot move is not ranked.
-        rows = read_train_metrics(tmp_path / name).relations
-        assert all(row.block is None or row.block > frozen for row in rows)
+        assert all(row.block is None or row.block > frozen for row in metrics.relations)
 
 
 @pytest.mark.slow
@@ -191,20 +199,19 @@ def test_a_mistake_is_one_line_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
-        (["task.limit=3"], "3 test pairs that all of"),
-        (["freeze=layers", "freeze.layers=[9]"], "freeze.layers=9: the model has blocks 1 to 5"),
-        (["drift.pooling=[cls]"], "drift.pooling=cls: the inputs of toy begin with no token that stands for all"),
-        (["finetune.max_length=600"], "finetune.max_length=600: toy reads 512 tokens at most"),
-        (["finetune.warmup_steps=12"], "finetune.warmup_steps=12: the training has 12 steps"),
-        (["finetune.learning_rate=1e9", "finetune.clip_norm=null"], "the loss is not finite at step"),
+        ({"task__limit": 3}, "3 test pairs that all of"),
+        ({"freeze": "layers", "freeze__layers": [9]}, "freeze.layers=9: the model has blocks 1 to 5"),
+        ({"drift__pooling": ["cls"]}, "drift.pooling=cls: the inputs of toy begin with no token that stands for all"),
+        ({"finetune__max_length": 600}, "finetune.max_length=600: toy reads 512 tokens at most"),
+        ({"finetune__warmup_steps": 12}, "finetune.warmup_steps=12: the training has 12 steps"),
+        ({"finetune__learning_rate": 1e9, "finetune__clip_norm": None}, "the loss is not finite at step"),
     ],
 )
-def test_what_shows_later_is_one_line_too(
-    command: Run, tmp_path: Path, shared: Path, keys: list[str], line: str
-) -> None:
-    done = command(*SMALL, *keys, "hydra.run.dir=run", f"cache.dir={shared}", entry="train", status=1)
-    assert line in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_shows_later_is_one_line_too(tmp_path: Path, shared: Path, keys: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        small(tmp_path / "run", shared, **keys)
+    (problem,) = caught.value.problems
+    assert line in problem
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
