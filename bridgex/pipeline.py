@@ -36,7 +36,7 @@ from bridgex.records.files import write_json
 from bridgex.records.measures import measure_rows, write_measures
 from bridgex.records.predictions import merge_predictions, read_predictions
 from bridgex.records.schema import Ablation, Metrics, Prediction, Preview, Ranking
-from bridgex.records.store import RunFolder, check_folder, read_metrics, read_status
+from bridgex.records.store import RunFolder, is_done, read_metrics
 from bridgex.select.ablation import AblationSets, ablation_sets
 from bridgex.select.evidence import Evidence
 from bridgex.select.strategies.base import MissingEvidence, Strategy, chose_direct
@@ -53,9 +53,7 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
     Raises:
         UserError: what the user can mend.
     """
-    status = read_status(folder)
-    if status is not None and status.state == "done" and (folder / "metrics.json").is_file():
-        check_folder(folder, config)
+    if is_done(folder, config):
         return read_metrics(folder)
     task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
     candidates = strategy.candidates_of(settings.pair.pair)

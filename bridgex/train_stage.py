@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from bridgex.errors import UserError
 from bridgex.evaluation.freezing import Frozen, choose_frozen
 from bridgex.evaluation.tasks.base import LabelledPairs, PairTask, Task
 from bridgex.evaluation.transfer import Training
-from bridgex.extract.block_states import BlockReader, Pooling
+from bridgex.extract.block_states import Pooling
 from bridgex.extract.classifier import EncodedPair, PairEncoder, load_classifier, load_pair_encoder
 from bridgex.extract.loading import model_fingerprint, model_folder
+from bridgex.extract.sites import find_layers
 from bridgex.lit.drift import Collect, MeasuredPairs, read_languages
 from bridgex.lit.pairs import Pair, ReadData, num_steps
 from bridgex.lit.trainer import make_trainer
@@ -119,13 +121,17 @@ class Stage:
         Raises:
             UserError: the model lacks a block, or the relations cannot choose.
         """
-        found = choose_frozen(self.settings, BlockReader(model, ()).num_blocks, self.fingerprint)
+        found = choose_frozen(self.settings, len(find_layers(model)), self.fingerprint)
         for note in found.notes:
             self.run.note(note)
         return found
 
-    def encoded(self, code: str, encoder: PairEncoder) -> list[EncodedPair]:
-        """A language's test pairs as inputs."""
+    @cached_property
+    def inputs(self) -> dict[str, list[EncodedPair]]:
+        """Every language's test pairs as inputs, which several stages read."""
+        return {code: self._encoded(code, self.encoder) for code in self.codes}
+
+    def _encoded(self, code: str, encoder: PairEncoder) -> list[EncodedPair]:
         firsts, seconds = zip(*self.test.texts[code], strict=True)
         return encoder.encode(code, firsts, seconds)
 
@@ -164,7 +170,8 @@ class Stage:
 
     def data(self, codes: Sequence[str], encoder: PairEncoder) -> ReadData:
         """The test pairs of some languages, to be read."""
-        pairs = {code: (self.encoded(code, encoder), self.test.labels) for code in codes}
+        inputs = self.inputs if encoder is self.encoder else {code: self._encoded(code, encoder) for code in codes}
+        pairs = {code: (inputs[code], self.test.labels) for code in codes}
         return ReadData(pairs, encoder, self.settings.drift.batch_tokens)
 
     def read(self, model: PreTrainedModel, codes: Sequence[str], collect: Collect, encoder: PairEncoder) -> None:

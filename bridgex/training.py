@@ -40,7 +40,7 @@ from bridgex.lit.toy_training import train_toy_world
 from bridgex.lit.trainer import make_fit_trainer, make_trainer
 from bridgex.records.files import writing
 from bridgex.records.measures import train_measure_rows, write_measures
-from bridgex.records.store import RunFolder, check_folder, read_status
+from bridgex.records.store import RunFolder, is_done
 from bridgex.records.train_files import (
     CHECKPOINTS,
     clean_up,
@@ -70,9 +70,7 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
     Raises:
         UserError: what the user can mend.
     """
-    status = read_status(folder)
-    if status is not None and status.state == "done" and (folder / "metrics.json").is_file():
-        check_folder(folder, config)
+    if is_done(folder, config):
         return read_train_metrics(folder)
     task = pair_task(settings)
     test = test_pairs(settings, task)
@@ -116,9 +114,7 @@ def make_toy_world(settings: ToyWorldSettings, config: Mapping[str, Any], folder
 
 def make_small_encoder(settings: EncoderSettings, config: Mapping[str, Any], folder: Path) -> None:
     """Trains a small encoder on the user's own text; a folder in which that is done stays as it is."""
-    status = read_status(folder)
-    if status is not None and status.state == "done" and (folder / "model").is_dir():
-        check_folder(folder, config)
+    if is_done(folder, config, "model"):
         return
     text = encoder_text(settings.data, settings.finetune.text.held_out_share)
     with RunFolder.open(folder, config) as run:
@@ -232,8 +228,7 @@ def _neuron_relations(stage: Stage, model: PreTrainedModel) -> NeuronRelations:
 
 
 def _beside(stage: Stage, neurons: NeuronRelations, hypothesis_only: Mapping[str, Measured] | None) -> Beside:
-    encoded = {code: stage.encoded(code, stage.encoder) for code in stage.codes}
-    num_cut = {code: sum(pair.is_cut for pair in pairs) for code, pairs in encoded.items()}
+    num_cut = {code: sum(pair.is_cut for pair in pairs) for code, pairs in stage.inputs.items()}
     if any(num_cut.values()):
         told = ", ".join(f"{code} {count}" for code, count in num_cut.items() if count)
         stage.run.note(
@@ -243,7 +238,7 @@ def _beside(stage: Stage, neurons: NeuronRelations, hypothesis_only: Mapping[str
     return Beside(
         untrained=stage.measured(UNTRAINED, 0),
         hypothesis_only=hypothesis_only,
-        fertility={code: float(np.mean([pair.num_tokens for pair in pairs])) for code, pairs in encoded.items()},
+        fertility={code: float(np.mean([pair.num_tokens for pair in pairs])) for code, pairs in stage.inputs.items()},
         num_cut=num_cut,
         alignment=controls.alignment(
             stage.settings.source, stage.codes, lambda code: read_base(stage.states, stage.key(code))[pooling]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +53,10 @@ def test_a_tiny_model_is_not_quantised(monkeypatch: pytest.MonkeyPatch, kind: st
     )
     for installed in ((), LARGE):
         assert lines(monkeypatch, installed, kind=kind, quantization="4bit") == [expected]
+
+
+def test_the_check_of_a_command_imports_nothing_heavy(repository: Path) -> None:
+    heavy = "{'torch', 'scipy', 'transformers', 'lightning'}"
+    code = f"import sys, bridgex.preflight; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

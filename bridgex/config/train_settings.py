@@ -25,8 +25,6 @@ from bridgex.config.toy_recipe import ToyRecipe
 from bridgex.errors import UserError
 from bridgex.languages import language
 
-Pooling = Literal["cls", "mean", "last"]
-
 
 class FinetuneSettings(Node):
     """How the model is fine-tuned."""
@@ -182,19 +180,31 @@ _UNUSED_BY_RECIPES = (
 )
 
 
+# What only the recipe of a model from nothing has, and what train.py makes by it.
+_RECIPES: Mapping[str, type[ToyWorldSettings] | type[EncoderSettings]] = {
+    "circuit_stage": ToyWorldSettings,
+    "masked_words": EncoderSettings,
+}
+
+
+def makes_a_model(config: Mapping[str, Any]) -> bool:
+    """Whether a config of train.py is a recipe of a model from nothing, which measures no transfer."""
+    return _recipe(config) is not None
+
+
+def _recipe(config: Mapping[str, Any]) -> type[ToyWorldSettings] | type[EncoderSettings] | None:
+    node = config.get("finetune")
+    keys = node if isinstance(node, Mapping) else {}
+    return next((settings for key, settings in _RECIPES.items() if key in keys), None)
+
+
 def validate_train(config: Mapping[str, Any]) -> TrainSettings | ToyWorldSettings | EncoderSettings:
     """Turns a resolved config of train.py into settings.
 
     Raises:
         UserError: with one line for every mistake in it.
     """
-    node = config.get("finetune")
-    keys = node if isinstance(node, Mapping) else {}
-    model: type[TrainSettings | ToyWorldSettings | EncoderSettings] = TrainSettings
-    if "circuit_stage" in keys:
-        model = ToyWorldSettings
-    elif "masked_words" in keys:
-        model = EncoderSettings
+    model: type[TrainSettings | ToyWorldSettings | EncoderSettings] = _recipe(config) or TrainSettings
     kept = {key: value for key, value in config.items() if key in model.model_fields or key not in _UNUSED_BY_RECIPES}
     try:
         return model.model_validate(kept)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from scipy import stats
 
 from bridgex.config.train_settings import TrainSettings
 from bridgex.errors import UserError
@@ -152,12 +150,14 @@ def correlations_over(earlier: TrainMetrics, kind: str, codes: Sequence[str]) ->
             f"freeze.kind={kind}: not known, or without differences, for {', '.join(codes)}. The earlier run has "
             f"{', '.join(earlier.distances) or 'no distances'}"
         )
+    from scipy import stats  # a second that no other check of a command needs
+
     blocks = set.intersection(*(set(earlier.drift[code]) for code in known)) - {0}
     found = {
         block: float(stats.spearmanr([earlier.drift[code][block] for code in known], [far[c] for c in known]).statistic)
         for block in sorted(blocks)
     }
-    return {block: value for block, value in found.items() if np.isfinite(value)}
+    return {block: value for block, value in found.items() if math.isfinite(value)}
 
 
 def _earlier(settings: TrainSettings) -> TrainMetrics:

@@ -6,24 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
 
 from bridgex.data.typology import KindDistances
 from bridgex.records.train_schema import (
     Controls,
     DriftRecord,
     Measured,
-    RelationName,
     RelationRecord,
     TrainMetrics,
     TransferScore,
 )
 from bridgex.stats.paired import ALPHA, difference_interval, share_interval
-from bridgex.stats.relate import Relation, relate_family
-
-_MIN_BLOCKS = 3
-# What a frozen block's drift is, which must not be ranked: rounding.
-_ROUNDING = 1e-11
+from bridgex.stats.relate import RelationName, Vector, depth_correlation, relate_family, relation_families
 
 
 @dataclass(frozen=True)
@@ -130,7 +124,7 @@ def summarise_training(
         distances={} if distances is None else {kind: dict(found) for kind, found in distances.values.items()},
         distances_origin=None if distances is None else distances.origin,
         relations=relations,
-        depth=depth_correlation(drift),
+        depth=depth_correlation(_mean_curve(drift)),
         unreported=list(training.unreported),
         base_fingerprint=training.base_fingerprint,
         survives=survivors(relations, poolings),
@@ -166,13 +160,10 @@ def drift_table(measured: Mapping[str, Measured], pooling: str) -> dict[str, dic
     }
 
 
-def depth_correlation(drift: Mapping[str, Mapping[int, float]]) -> float | None:
-    """Spearman of block (1..L) and drift, the mean over languages; None with fewer than three blocks."""
-    blocks = sorted(set.intersection(*(set(found) for found in drift.values())) - {0})
-    means = [float(np.mean([found[block] for found in drift.values()])) for block in blocks]
-    if len(blocks) < _MIN_BLOCKS or len(set(means)) == 1:
-        return None
-    return float(stats.spearmanr(blocks, means).statistic)
+def _mean_curve(drift: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """Mean over languages of the blocks that all of them have."""
+    blocks = set.intersection(*(set(found) for found in drift.values()))
+    return {block: float(np.mean([found[block] for found in drift.values()])) for block in sorted(blocks)}
 
 
 def relations_of(
@@ -198,40 +189,40 @@ def relations_of(
     """
 
     def column(values: Mapping[str, float]) -> list[float]:
-        found = [values.get(code, np.nan) for code in targets]
-        return [0.0 if abs(value) < _ROUNDING else value for value in found]
+        return [values.get(code, np.nan) for code in targets]
 
     # An order of its own: sampled permutations depend on it.
     targets = sorted(targets)
     kinds = {kind: column(values) for kind, values in distances.items()}
     scores, control = column(transfer), column(fertility)
     found: list[RelationRecord] = []
-
-    def family(
-        relation: RelationName,
-        pooling: str | None,
-        tests: Mapping[tuple[str, int | None], tuple[list[float], list[float]]],
-    ) -> None:
-        results = relate_family(list(tests.values()), seed=seed, control=control) if tests else []
-        found.extend(
-            _record(relation, kind, block, pooling, result)
-            for (kind, block), result in zip(tests, results, strict=True)
-            if result is not None
-        )
-
     for pooling, table in drift.items():
         blocks = sorted({block for code in targets for block in table[code]})
         moved = {
             block: column({code: table[code][block] for code in targets if block in table[code]}) for block in blocks
         }
-        family(
-            "drift ~ distance",
-            pooling,
-            {(kind, block): (moved[block], far) for kind, far in kinds.items() for block in blocks},
-        )
-        family("drift ~ transfer", pooling, {("transfer", block): (moved[block], scores) for block in blocks})
-    family("distance ~ transfer", None, {(kind, None): (far, scores) for kind, far in kinds.items()})
-    return found
+        for relation, tests in relation_families(moved, scores, kinds).items():
+            if relation == "distance ~ transfer":
+                continue  # knows no pooling
+            found += _records(relation, pooling, tests, control, seed)
+    name: RelationName = "distance ~ transfer"
+    return found + _records(name, None, relation_families({}, scores, kinds)[name], control, seed)
+
+
+def _records(
+    relation: RelationName,
+    pooling: str | None,
+    tests: Mapping[tuple[str, int | None], tuple[Vector, Vector]],
+    control: Vector,
+    seed: int,
+) -> list[RelationRecord]:
+    """One family of tests."""
+    results = relate_family(list(tests.values()), seed=seed, control=control) if tests else []
+    return [
+        RelationRecord(relation=relation, kind=kind, block=block, pooling=pooling, **result._asdict())
+        for (kind, block), result in zip(tests, results, strict=True)
+        if result is not None
+    ]
 
 
 def survivors(relations: Sequence[RelationRecord], poolings: Sequence[str]) -> str:
@@ -267,26 +258,6 @@ def _told(one: RelationRecord) -> str:
     what = "" if one.kind == "transfer" else f"{one.kind} "
     where = "" if one.block is None else f"block {one.block} "
     return f"{what}{where}{one.spearman:+.2f} (corrected p = {one.p_corrected:.2g})"
-
-
-def _record(
-    relation: RelationName, kind: str, block: int | None, pooling: str | None, found: Relation
-) -> RelationRecord:
-    return RelationRecord(
-        relation=relation,
-        kind=kind,
-        block=block,
-        pooling=pooling,
-        spearman=found.spearman,
-        ci95=found.ci95,
-        pearson=found.pearson,
-        p=found.p,
-        p_corrected=found.p_max,
-        p_holm=found.p_holm,
-        n=found.n,
-        range=found.spearman_range,
-        partial=found.partial,
-    )
 
 
 def _of(records: Sequence[DriftRecord], pooling: str) -> DriftRecord:

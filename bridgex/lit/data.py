@@ -37,21 +37,28 @@ class SampleData(LightningDataModule, Generic[_T]):
 
     def predict_dataloader(self) -> DataLoader[list[_T]]:
         """One element is one batch, so that a distributed sampler deals out batches, none twice."""
-        return DataLoader(_Batches(self.batches), batch_size=None, shuffle=False, num_workers=0)
+        return DataLoader(Batches(self.batches), batch_size=None, shuffle=False, num_workers=0)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Samples are text; the engine puts their ids on the model's device."""
         return batch
 
 
-class _Batches(Dataset[list[_T]]):
-    def __init__(self, batches: list[list[_T]]) -> None:
+class Batches(Dataset[_T]):
+    """Batches that are made already, one an element, so that a distributed sampler deals out whole ones.
+
+    Args:
+        batches: in their order.
+    """
+
+    def __init__(self, batches: Sequence[_T]) -> None:
         self._batches = batches
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> list[_T]:
+    def __getitem__(self, index: int) -> _T:
+        """One batch."""
         return self._batches[index]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # Sums over pairs are D x D for each block, kernels N x N; up to this width sums are small whatever N is.
 _WIDTH_OF_SUMS = 1024
 _CHUNK = 256
+# What CKA is exact to in float64.
+_DIGITS = 12
 
 States = Mapping[Pooling, Tensor]
 """By pooling, `[N, L + 1, D]`."""
@@ -241,7 +243,14 @@ class MeasureAlong(Callback):
     """
 
     def __init__(
-        self, every: int, accumulate: int, steps: int, module: ReadModule, data: ReadData, make: Any, is_done: Any
+        self,
+        every: int,
+        accumulate: int,
+        steps: int,
+        module: ReadModule,
+        data: ReadData,
+        make: Callable[[int], Collect],
+        is_done: Callable[[int], bool],
     ) -> None:
         self._every, self._accumulate, self._steps = every, accumulate, steps
         self._module, self._data, self._make, self._is_done = module, data, make, is_done
@@ -253,7 +262,7 @@ class MeasureAlong(Callback):
         step, rest = divmod(batch_idx + 1, self._accumulate)
         if rest or step % self._every or step >= self._steps or self._is_done(step):
             return
-        collect: Collect = self._make(step)
+        collect = self._make(step)
         device = pl_module.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             for waiting in self._data.batches(device):
@@ -290,10 +299,15 @@ def drift_of(before: Tensor, after: Tensor, code: str, step: int, pooling: Pooli
         step=step,
         pooling=pooling,
         n=num_pairs,
-        unbiased=[None if value is None else 1 - value for value in unbiased],
-        biased=[None if value is None else 1 - value for value in biased],
+        unbiased=[None if value is None else _distance(value) for value in unbiased],
+        biased=[None if value is None else _distance(value) for value in biased],
         top_row_share=[None if known is None else share for share, known in zip(top, biased, strict=True)],
     )
+
+
+def _distance(value: float) -> float:
+    """1 - CKA without its rounding, which would make ranks of what a frozen block does not do."""
+    return round(1 - value, _DIGITS) + 0.0  # no minus zero
 
 
 def read_base(cache: ArrayCache, key: Mapping[str, str]) -> dict[Pooling, npt.NDArray[np.float32]]:

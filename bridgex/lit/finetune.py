@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +72,9 @@ class FinetuneModule(LightningModule):
         losses[step] = torch.nan_to_num(losses[step]) + loss.detach() / self._settings.accumulate
         if batch_idx % _LOOK_EVERY == 0 and not math.isfinite(float(loss.detach())):
             self._refuse(step)
-        self.accuracy.update(logits.detach(), batch.labels)
+        self.accuracy(logits.detach(), batch.labels)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch.labels))
+        self.log("accuracy", self.accuracy, prog_bar=True, batch_size=len(batch.labels))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -188,19 +187,7 @@ def finetune(
         module.load_state_dict(resumed["state_dict"])
         model.eval()
         return module.last_loss()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(
-            module, datamodule=TrainData(batches, settings.accumulate), ckpt_path=checkpoint if resumed else None
-        )
-    except SystemExit as stop:
-        # Lightning makes this of an interruption, and has the process ignore every later one.
-        if stop.code == 1:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
+    trainer.fit(module, datamodule=TrainData(batches, settings.accumulate), ckpt_path=checkpoint if resumed else None)
     model.eval()
     return module.last_loss()
 

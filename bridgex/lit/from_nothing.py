@@ -6,9 +6,7 @@ import json
 import logging
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ import torch
 
 from bridgex.config.settings import Node
 from bridgex.config.toy_recipe import ToyRecipe
+from bridgex.lit.trainer import RunTrainer
 from bridgex.records.files import writing
 
 _RECIPE_FILE = "recipe.json"
@@ -36,7 +35,7 @@ def fit(module: lightning.LightningModule, data: lightning.LightningDataModule, 
     Raises:
         KeyboardInterrupt: it was interrupted.
     """
-    trainer = lightning.Trainer(
+    trainer = RunTrainer(
         accelerator="cpu",
         devices=1,
         max_epochs=1,
@@ -45,17 +44,7 @@ def fit(module: lightning.LightningModule, data: lightning.LightningDataModule, 
         enable_model_summary=False,
         enable_progress_bar=show_progress,
     )
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data)
-    except SystemExit as error:
-        # Lightning makes this of an interruption, and has the process ignore every later one.
-        if error.code != 1:
-            raise
-        raise KeyboardInterrupt from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
+    trainer.fit(module, datamodule=data)
 
 
 @contextmanager

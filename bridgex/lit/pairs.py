@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bridgex.extract.classifier import EncodedPair, PairEncoder, PairInput
-
-# Tokens in one pass where no number is asked for. On the CPU: what its cache holds.
-_TOKENS = {"cuda": 16_384}
-_TOKENS_ELSEWHERE = 1024
+from bridgex.extract.limits import TokenBudget
+from bridgex.lit.data import Batches, batches_of
 
 
 @dataclass(frozen=True)
@@ -143,10 +141,10 @@ class ReadData(LightningDataModule):
 
     def batches(self, device: torch.device) -> list[PairBatch]:
         """All batches, on the CPU."""
-        limit = self._batch_tokens or _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
+        limit = TokenBudget(self._batch_tokens, device).tokens
         made = []
         for code, (encoded, labels) in self._pairs.items():
-            groups = _groups([len(pair.ids) for pair in encoded], limit)
+            groups = batches_of(range(len(encoded)), [len(pair.ids) for pair in encoded], limit)
             for place, numbers in enumerate(groups):
                 given = self._encoder.batch([encoded[number] for number in numbers])
                 chosen = torch.tensor([labels[number] for number in numbers])
@@ -156,7 +154,7 @@ class ReadData(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[PairBatch]:
         """One element is one batch."""
         assert self.trainer is not None, "a trainer asks for batches"
-        return DataLoader(_Batches(self.batches(self.trainer.strategy.root_device)), batch_size=None, shuffle=False)
+        return DataLoader(Batches(self.batches(self.trainer.strategy.root_device)), batch_size=None, shuffle=False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Puts ids and labels where the model is."""
@@ -178,19 +176,6 @@ def num_steps(num_rows: int, batch_size: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * num_rows / batch_size))
 
 
-def _groups(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Numbers of pairs that go together: (longest) x (how many) within the limit."""
-    groups: list[list[int]] = []
-    longest = 0
-    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
-        if groups and longest * (len(groups[-1]) + 1) <= limit:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-            longest = lengths[number]
-    return groups
-
-
 class _From(Sampler[int]):
     """Numbers from a start that is known when they are asked for; counts as all of them, as the trainer does."""
 
@@ -202,14 +187,3 @@ class _From(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self._start(), self._count))
-
-
-class _Batches(Dataset[PairBatch]):
-    def __init__(self, batches: Sequence[PairBatch]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> PairBatch:
-        return self._batches[index]

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from bridgex.extract.limits import TokenBudget, longest_input
 from bridgex.extract.loading import LoadedModel
+from bridgex.lit.data import Batches
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class ProbeData(LightningDataModule):
         batches = _batches_of(self._rows, min(largest, -(-num_tokens // world_size)))
         made = [ProbeBatch(tuple(rows), self._num_prefix) for rows in batches]
         idle = [None] * (world_size - len(batches))
-        return DataLoader(_Batches([*made, *idle]), batch_size=None, shuffle=False)
+        return DataLoader(Batches([*made, *idle]), batch_size=None, shuffle=False)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """The reader puts ids where the model's first weights lie, which `device` need not be."""
@@ -148,17 +149,6 @@ def rows_of(
     if note is not None and num_cut.total():
         note(f"{num_cut.total()} probe texts were cut to the model's longest input of {longest} tokens")
     return rows, num_cut
-
-
-class _Batches(Dataset["ProbeBatch | None"]):
-    def __init__(self, batches: Sequence[ProbeBatch | None]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> ProbeBatch | None:
-        return self._batches[index]
 
 
 def _batches_of(rows: Sequence[ProbeRow], batch_tokens: int) -> list[list[ProbeRow]]:

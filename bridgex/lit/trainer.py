@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,18 +38,35 @@ class RunTrainer(Trainer):
             KeyboardInterrupt: it was interrupted.
             UserError: one of several processes met it.
         """
-        handler = signal.getsignal(signal.SIGINT)
         try:
-            return super().predict(*arguments, **options)
+            with _interruptible():
+                return super().predict(*arguments, **options)
         except ProcessRaisedException as error:
             raise _user_error(error) or error from None
-        except SystemExit as stop:
-            if stop.code == 1:
-                raise KeyboardInterrupt from None
-            raise
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, handler)
+
+    def fit(self, *arguments: Any, **options: Any) -> None:
+        """As Lightning's own.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted.
+        """
+        with _interruptible():
+            super().fit(*arguments, **options)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turns Lightning's exit back into the interruption it was, and has later ones arrive as before."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == 1:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def _user_error(error: ProcessRaisedException) -> UserError | None:

@@ -137,6 +137,24 @@ def read_status(folder: Path) -> Status | None:
     return status
 
 
+def is_done(folder: Path, config: Mapping[str, Any], product: str = "metrics.json") -> bool:
+    """Whether the run of a config is done in a folder, and need not be done again.
+
+    Args:
+        folder: the run's folder.
+        config: the resolved config.
+        product: what a run that is done leaves.
+
+    Raises:
+        UserError: a run of another config is done there.
+    """
+    status = read_status(folder)
+    if status is None or status.state != "done" or not (folder / product).exists():
+        return False
+    check_folder(folder, config)
+    return True
+
+
 def write_failure(folder: Path, error: str) -> None:
     """Records that a run failed before it had opened its folder; what an earlier run left there stays."""
     if read_status(folder) is not None:

@@ -107,6 +107,7 @@ class RelationRecord(Record):
     spearman: float
     ci95: tuple[float, float] | None = Field(description="95 % interval of spearman (Bonett and Wright 2000)")
     pearson: float
+    pearson_ci95: tuple[float, float] | None = Field(None, description="95 % interval of pearson (Fisher)")
     p: float = Field(description="two-sided, languages permuted")
     p_corrected: float = Field(
         description="Westfall-Young max-|r| over all blocks and kinds of this relation and pooling"

@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy import stats
 
 from bridgex.errors import UserError
 from bridgex.records.files import write_bytes, writing
@@ -22,7 +21,7 @@ from bridgex.records.relations import (
     SourceRelations,
     Spread,
 )
-from bridgex.records.train_schema import RelationName, RelationRecord
+from bridgex.records.train_schema import RelationRecord
 from bridgex.report.freezing import freeze_comparisons
 from bridgex.report.relate_findings import finding_of_freezing, findings_of_matrices, findings_of_sources, survivors
 from bridgex.report.relate_matrices import (
@@ -36,11 +35,9 @@ from bridgex.report.relate_page import relate_page
 from bridgex.report.relate_runs import NONE, FinishedRun, RunsTogether, SeedMeans, averaged, gather, gather_cells
 from bridgex.report.train_run import mean_drift
 from bridgex.stats.matrix_relate import MIN_LANGUAGES
-from bridgex.stats.relate import relate_family
+from bridgex.stats.relate import RelationName, depth_correlation, relate_family, relation_families
 
 PAGE = "relations.html"
-_MIN_BLOCKS = 3
-_DIGITS = 12
 
 
 def relate(paths: Sequence[Path]) -> Relations:
@@ -163,7 +160,7 @@ def seed_average(runs: Sequence[FinishedRun]) -> SeedAverage:
         seeds=[run.seed for run in runs],
         transfer={code: spread([run.metrics.transfer[code].score for run in runs]) for code in codes},
         drift=drift,
-        depth=_depth({block: found.mean for block, found in drift.items()}),
+        depth=depth_correlation({block: found.mean for block, found in drift.items()}),
     )
 
 
@@ -191,28 +188,9 @@ def relations_of(means: SeedMeans) -> list[RelationRecord]:
         block: column({code: values[block] for code, values in means.drift.items() if block in values})
         for block in means.blocks
     }
-    families: dict[RelationName, dict[tuple[str, int | None], tuple[list[float], list[float]]]] = {
-        "drift ~ distance": {(kind, block): (moved[block], far) for kind, far in kinds.items() for block in moved},
-        "drift ~ transfer": {("transfer", block): (moved[block], scores) for block in moved},
-        "distance ~ transfer": {(kind, None): (far, scores) for kind, far in kinds.items()},
-    }
     return [
-        RelationRecord(
-            relation=relation,
-            kind=kind,
-            block=block,
-            pooling=None,
-            spearman=found.spearman,
-            ci95=found.ci95,
-            pearson=found.pearson,
-            p=found.p,
-            p_corrected=found.p_max,
-            p_holm=found.p_holm,
-            n=found.n,
-            range=found.spearman_range,
-            partial=found.partial,
-        )
-        for relation, tests in families.items()
+        RelationRecord(relation=relation, kind=kind, block=block, pooling=None, **found._asdict())
+        for relation, tests in relation_families(moved, scores, kinds).items()
         if tests
         for (kind, block), found in zip(tests, relate_family(list(tests.values()), control=control), strict=True)
         if found is not None
@@ -245,14 +223,6 @@ def _curve(run: FinishedRun, codes: Sequence[str]) -> dict[int, float]:
     drift = {code: run.metrics.drift[code] for code in codes if code in run.metrics.drift}
     shared = sorted(set.intersection(*(set(values) for values in drift.values()))) if drift else []
     return {block: fmean(values[block] for values in drift.values()) for block in shared}
-
-
-def _depth(curve: Mapping[int, float]) -> float | None:
-    blocks = [block for block in curve if block]
-    values = [curve[block] for block in blocks]
-    if len(blocks) < _MIN_BLOCKS or len(set(values)) == 1:
-        return None
-    return round(float(stats.spearmanr(blocks, values).statistic), _DIGITS)
 
 
 def _remarks(together: RunsTogether) -> list[str]:

@@ -116,7 +116,7 @@ def measures_of_source(means: SeedMeans) -> MeasureTable | None:
     couples = list(itertools.combinations(vectors, 2))
     found = relate_family([(vectors[a], vectors[b]) for a, b in couples]) if couples else []
     pairs = [
-        MeasurePair(first=a, second=b, correlation=one.spearman, p=one.p, p_corrected=one.p_max, n=one.n)
+        MeasurePair(first=a, second=b, correlation=one.spearman, p=one.p, p_corrected=one.p_corrected, n=one.n)
         for (a, b), one in zip(couples, found, strict=True)
         if one is not None
     ]

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from bridgex.config.settings import flat_config, from_yaml, hashed_config
+from bridgex.config.train_settings import makes_a_model
 from bridgex.errors import UserError
 from bridgex.records.relations import LeftOut
 from bridgex.records.store import read_status
@@ -20,10 +21,6 @@ from bridgex.records.train_sweep import freeze_setting
 from bridgex.report.train_run import mean_drift, middle_blocks
 
 NONE = "none"
-# A frozen block's drift is 0 but for rounding, which must not be ranked.
-_ROUNDING = 1e-11
-# Keys that only recipes of a new model have.
-_RECIPES = ("circuit_stage", "masked_words")
 # What may differ between runs of one group, what the group is named by, and what does not touch a run's numbers.
 _FREE = ("source", "seed", "targets", "freeze", "controls", "model.name", "task.name", "drift.pooling", "drift.every")
 
@@ -140,7 +137,7 @@ class SeedMeans:
     @property
     def mean_drift(self) -> dict[str, float]:
         """Mean over blocks 1..L by language."""
-        return {code: _unrounded(value) for code, value in mean_drift(self.drift).items()}
+        return mean_drift(self.drift)
 
     @property
     def middle_alignment(self) -> dict[str, float]:
@@ -237,7 +234,7 @@ def averaged(runs: Sequence[FinishedRun]) -> SeedMeans:
         seeds=tuple(run.seed for run in runs),
         targets=tuple(code for code in runs[0].targets if code in transfer and code not in unreported),
         transfer=transfer,
-        drift={code: {block: _unrounded(value) for block, value in blocks.items()} for code, blocks in drift.items()},
+        drift=drift,
         distances=_mean_of_maps([one.distances for one in metrics]),
         fertility=_mean_of([one.controls.fertility for one in metrics]),
         alignment=_mean_of_maps([one.controls.alignment for one in metrics]),
@@ -255,7 +252,7 @@ def _finished(name: str, folder: Path) -> FinishedRun | str:
         return status.error or "config.yaml is missing or damaged"
     if "finetune" not in config:
         return "is a run of evaluate.py"
-    if any(key in (config["finetune"] or {}) for key in _RECIPES):
+    if makes_a_model(config):
         return "makes a model from nothing, and measures no transfer"
     if status.state != "done":
         return f"{status.state}: {status.error}" if status.error else f"not finished ({status.state})"
@@ -315,7 +312,3 @@ def _mean_of_maps(maps: Sequence[Mapping[str, Mapping[Any, float]]]) -> dict[str
         for key in maps[0]
         if all(key in one for one in maps) and (values := _mean_of([one[key] for one in maps]))
     }
-
-
-def _unrounded(value: float) -> float:
-    return 0.0 if abs(value) < _ROUNDING else value

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridgex.config.settings import from_yaml
+from bridgex.config.train_settings import makes_a_model
 from bridgex.errors import UserError
 from bridgex.records.schema import Status
 from bridgex.records.store import read_status
@@ -71,7 +72,7 @@ class TrainRun:
     @property
     def is_recipe(self) -> bool:
         """Whether the run makes a model from nothing, and so measures no transfer."""
-        return _makes_a_model(self.config)
+        return makes_a_model(self.config)
 
     def name(self, group: str) -> str:
         """The name of a config group's choice; empty where the config does not tell."""
@@ -140,7 +141,7 @@ def read_train_run(folder: Path) -> TrainRun:
     metrics = None
     if (folder / "metrics.json").exists():
         metrics = _read(lambda: read_train_metrics(folder), "metrics.json", problems)
-    elif status is not None and status.state == "done" and not _makes_a_model(config):
+    elif status is not None and status.state == "done" and not makes_a_model(config):
         problems.append("metrics.json is missing")
     drift = _read(lambda: read_drift(folder), "drift.jsonl", problems) or []
     answers = _read(lambda: read_answers(folder), "answers.jsonl", problems) or []
@@ -202,11 +203,6 @@ def against_hypothesis_only(run: TrainRun) -> dict[str, Against]:
             else:
                 found[code] = Against(run.metrics.transfer[code].score - control, None)
     return found
-
-
-def _makes_a_model(config: Mapping[str, Any]) -> bool:
-    node = config.get("finetune")
-    return isinstance(node, Mapping) and "circuit_stage" in node
 
 
 def _difference(full: Mapping[str, tuple[int, str]], other: Mapping[str, tuple[int, str]]) -> Against:

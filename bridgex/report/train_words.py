@@ -67,16 +67,12 @@ def transfer_sentence(metrics: TrainMetrics) -> str:
     return f"{text}; mean transfer gap {number(fmean(gaps))} (n = {len(gaps)} languages)." if gaps else f"{text}."
 
 
-# Drift of what is frozen.
-_ROUNDING = 1e-11
-
-
 def depth_sentence(metrics: TrainMetrics) -> str:
     """Whether drift grows with depth, and what was read."""
     read = f"{metrics.pooling} pooling, {metrics.estimator} CKA"
     if not any(metrics.drift.values()):
         return f"Drift: none could be measured ({read})."
-    if metrics.depth is None and not any(value > _ROUNDING for v in metrics.drift.values() for value in v.values()):
+    if metrics.depth is None and not any(value for v in metrics.drift.values() for value in v.values()):
         return f"Drift: nothing moved, since {metrics.freeze} was frozen ({read})."
     if metrics.depth is None:
         return f"Drift: too few blocks to say whether it grows with depth ({read})."

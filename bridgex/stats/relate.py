@@ -2,19 +2,23 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from bridgex.stats.paired import Floats, Interval, holm
 
 Vector: TypeAlias = ArrayLike
 Permutations: TypeAlias = NDArray[np.intp]
 
+RelationName: TypeAlias = Literal["drift ~ distance", "drift ~ transfer", "distance ~ transfer"]
+
 MIN_LANGUAGES = 4
+_MIN_BLOCKS = 3
 _MIN_FOR_INTERVAL = 5
 _DIGITS = 12
 _TOLERANCE = 1e-9
@@ -30,10 +34,10 @@ class Relation(NamedTuple):
         pearson: correlation of the values.
         pearson_ci95: Fisher's interval of it, None as above; it takes both quantities for normal.
         p: two-sided permutation p of the Spearman correlation, of this test by itself.
-        p_max: the same corrected over the family by Westfall and Young's maximum.
+        p_corrected: the same corrected over the family by Westfall and Young's maximum.
         p_holm: p corrected over the family by Holm.
         n: languages with both quantities.
-        spearman_range: smallest and largest Spearman correlation when one language is left out.
+        range: smallest and largest Spearman correlation when one language is left out.
         partial: Spearman correlation given the control, over the languages that have it too; None without a control,
             with fewer than 4 such languages, or where a quantity or the control does not vary beside the other.
     """
@@ -43,10 +47,10 @@ class Relation(NamedTuple):
     pearson: float
     pearson_ci95: Interval | None
     p: float
-    p_max: float
+    p_corrected: float
     p_holm: float
     n: int
-    spearman_range: Interval
+    range: Interval
     partial: float | None
 
 
@@ -64,7 +68,7 @@ def relate_family(
     2000). Permutation test: `p = #{|rho_b| >= |rho|} / B`, where b runs over all orders of the languages if there are
     at most `num_permutations + 1`, else over the observed order and `num_permutations` random ones (Phipson & Smyth
     2010). An order moves the left values of all tests alike, so the tests' dependence is kept and
-    `p_max = #{max over tests |rho_b| >= |rho|} / B` holds the family's error (Westfall & Young 1993, single step).
+    `p_corrected = #{max over tests |rho_b| >= |rho|} / B` holds the family's error (Westfall & Young 1993, one step).
     Partial: correlation of the residuals of a and b on the control's ranks, `(r_ab - r_ac r_bc) / sqrt((1 - r_ac^2)
     (1 - r_bc^2))`.
 
@@ -129,13 +133,48 @@ def relate_family(
             pearson=pearson,
             pearson_ci95=_interval(pearson, len(x), 1.0),
             p=p,
-            p_max=float(np.mean(largest >= floor)),
+            p_corrected=float(np.mean(largest >= floor)),
             p_holm=p_holm,
             n=len(x),
-            spearman_range=spearman_range,
+            range=spearman_range,
             partial=None if extra is None else _partial_spearman(x, y, extra[both[index]]),
         )
     return found
+
+
+def relation_families(
+    drift: Mapping[int, Vector], transfer: Vector, distances: Mapping[str, Vector]
+) -> dict[RelationName, dict[tuple[str, int | None], tuple[Vector, Vector]]]:
+    """The tests that relate drift, distance and transfer over languages, by family: what is corrected together.
+
+    Args:
+        drift: by block.
+        transfer: the scores.
+        distances: by kind.
+
+    Returns:
+        By relation, pairs of vectors by kind (`transfer` where there is no distance) and block (None without drift).
+    """
+    return {
+        "drift ~ distance": {
+            (kind, block): (moved, far) for kind, far in distances.items() for block, moved in drift.items()
+        },
+        "drift ~ transfer": {("transfer", block): (moved, transfer) for block, moved in drift.items()},
+        "distance ~ transfer": {(kind, None): (far, transfer) for kind, far in distances.items()},
+    }
+
+
+def depth_correlation(curve: Mapping[int, float]) -> float | None:
+    """Spearman of block and drift over blocks 1..L; None with fewer than three, or where drift does not vary.
+
+    >>> depth_correlation({0: 0.9, 1: 0.1, 2: 0.2, 3: 0.4})
+    1.0
+    """
+    blocks = sorted(block for block in curve if block)
+    values = [curve[block] for block in blocks]
+    if len(blocks) < _MIN_BLOCKS or len(set(values)) == 1:
+        return None
+    return round(float(stats.spearmanr(blocks, values).statistic), 12)
 
 
 def joint_permutations(num_languages: int, num_permutations: int, seed: int) -> Permutations:

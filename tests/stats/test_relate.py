@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bridgex.stats.paired import holm
-from bridgex.stats.relate import Relation, joint_permutations, relate_family, with_exact_ties
+from bridgex.stats.relate import (
+    Relation,
+    depth_correlation,
+    joint_permutations,
+    relate_family,
+    relation_families,
+    with_exact_ties,
+)
 
 Floats = NDArray[np.float64]
 Pair = tuple[Floats, Floats]
@@ -37,7 +44,7 @@ def textbook_spearman(x: Floats, y: Floats) -> float | None:
 
 
 def textbook_family(pairs: list[Pair]) -> tuple[list[float], list[float]]:
-    """p and p_max by all orders of the left sides, one order and one test at a time; every pair must be a test."""
+    """Both p by all orders of the left sides, one order and one test at a time; every pair must be a test."""
     observed = [abs(textbook_spearman(x, y) or 0.0) for x, y in pairs]
     alone, largest, orders = np.zeros(len(pairs)), np.zeros(len(pairs)), 0
     for order in itertools.permutations(range(len(pairs[0][0]))):
@@ -71,7 +78,7 @@ def test_correlations_equal_scipy(num_languages: int, levels: int | None) -> Non
         assert found.pearson == pytest.approx(pearson.statistic, abs=1e-12)
         assert found.pearson_ci95 == pytest.approx(tuple(pearson.confidence_interval()), abs=1e-9)
         left_out = [stats.spearmanr(np.delete(x, i), np.delete(y, i)).statistic for i in range(num_languages)]
-        assert found.spearman_range == pytest.approx((min(left_out), max(left_out)), abs=1e-12)
+        assert found.range == pytest.approx((min(left_out), max(left_out)), abs=1e-12)
 
 
 def test_interval_by_hand() -> None:
@@ -94,7 +101,7 @@ def test_interval_covers() -> None:
 
 def test_no_interval_where_it_has_none() -> None:
     perfect = only((np.arange(7.0), np.arange(7.0) ** 3))
-    assert (perfect.spearman, perfect.ci95, perfect.spearman_range) == (1.0, None, (1.0, 1.0))
+    assert (perfect.spearman, perfect.ci95, perfect.range) == (1.0, None, (1.0, 1.0))
     assert perfect.pearson_ci95 is not None
     assert only((np.arange(7.0), -2 * np.arange(7.0))).pearson_ci95 is None
     four = only(([1, 2, 3, 4], [2, 1, 3, 4]))
@@ -108,7 +115,7 @@ def test_p_of_all_orders_equals_the_textbook(levels: int | None) -> None:
     found = [relation for relation in relate_family(pairs) if relation is not None]
     alone, largest = textbook_family(pairs)
     assert [relation.p for relation in found] == pytest.approx(alone, abs=1e-12)
-    assert [relation.p_max for relation in found] == pytest.approx(largest, abs=1e-12)
+    assert [relation.p_corrected for relation in found] == pytest.approx(largest, abs=1e-12)
     assert [relation.p_holm for relation in found] == pytest.approx(holm(alone), abs=1e-12)
 
 
@@ -141,10 +148,10 @@ def test_random_orders_estimate_the_p_of_all_orders() -> None:
     for whole, part in zip(exact, drawn, strict=True):
         assert whole is not None
         assert part is not None
-        for name in ("p", "p_max"):
+        for name in ("p", "p_corrected"):
             p = getattr(whole, name)
             assert abs(getattr(part, name) - p) < 4 * math.sqrt(p * (1 - p) / 9999) + 1e-4
-        assert part.p <= part.p_max <= 1
+        assert part.p <= part.p_corrected <= 1
         assert part.p <= part.p_holm <= 1
 
 
@@ -164,7 +171,7 @@ def test_gaps_equal_the_textbook(seed: int) -> None:
     assert [relation.n for relation in found] == [6, 5, 5, 4]
     assert [relation.spearman for relation in found] == pytest.approx([textbook_spearman(*pair) for pair in pairs])
     assert [relation.p for relation in found] == pytest.approx(alone, abs=1e-12)
-    assert [relation.p_max for relation in found] == pytest.approx(largest, abs=1e-12)
+    assert [relation.p_corrected for relation in found] == pytest.approx(largest, abs=1e-12)
 
 
 def test_orders_that_leave_too_few_languages_count_as_no_correlation() -> None:
@@ -177,7 +184,7 @@ def test_orders_that_leave_too_few_languages_count_as_no_correlation() -> None:
     alone, largest = textbook_family(pairs)
     assert [relation.n for relation in found] == [4, 6]
     assert [relation.p for relation in found] == pytest.approx(alone, abs=1e-12)
-    assert [relation.p_max for relation in found] == pytest.approx(largest, abs=1e-12)
+    assert [relation.p_corrected for relation in found] == pytest.approx(largest, abs=1e-12)
 
 
 def test_a_language_that_counts_in_no_test_leaves_the_family() -> None:
@@ -275,10 +282,10 @@ def test_signs_sides_and_order_of_languages_and_tests(seed: int) -> None:
         assert flipped is not None
         assert swapped is not None
         assert (flipped.spearman, flipped.pearson) == (-old.spearman, -old.pearson)
-        assert flipped.spearman_range == (-old.spearman_range[1], -old.spearman_range[0])
-        assert (flipped.p, flipped.p_max, flipped.p_holm) == (old.p, old.p_max, old.p_holm)
+        assert flipped.range == (-old.range[1], -old.range[0])
+        assert (flipped.p, flipped.p_corrected, flipped.p_holm) == (old.p, old.p_corrected, old.p_holm)
         # All orders of the left are all orders of the right.
-        assert (swapped.spearman, swapped.p, swapped.p_max) == (old.spearman, old.p, old.p_max)
+        assert (swapped.spearman, swapped.p, swapped.p_corrected) == (old.spearman, old.p, old.p_corrected)
 
 
 def test_same_seed_same_numbers() -> None:
@@ -289,14 +296,14 @@ def test_same_seed_same_numbers() -> None:
     alone, among = relate_family(pairs[:1], seed=3)[0], relate_family(pairs, seed=3)[0]
     assert alone is not None
     assert among is not None
-    assert alone.p == alone.p_max == alone.p_holm == among.p < among.p_max
+    assert alone.p == alone.p_corrected == alone.p_holm == among.p < among.p_corrected
 
 
 @pytest.mark.parametrize("has_gaps", [False, True])
-def test_under_the_null_p_keeps_its_level_and_p_max_that_of_the_family(has_gaps: bool) -> None:
+def test_under_the_null_p_keeps_its_level_and_p_corrected_that_of_the_family(has_gaps: bool) -> None:
     """5 blocks x 4 kinds, correlated within each side; 500 families, bounds of three standard errors.
 
-    With gaps the level of p_max is a little below, since |rho| of few languages takes few values, and ties count.
+    With gaps the level of p_corrected is a little below, since |rho| of few languages takes few values, and ties count.
     """
     runs, alone, any_alone, any_max, any_holm = 500, 0, 0, 0, 0
     for seed in range(runs):
@@ -310,7 +317,7 @@ def test_under_the_null_p_keeps_its_level_and_p_max_that_of_the_family(has_gaps:
         found = [relation for relation in relate_family(pairs, num_permutations=199, seed=seed + 20_000) if relation]
         alone += found[0].p <= 0.05
         any_alone += min(relation.p for relation in found) <= 0.05
-        any_max += min(relation.p_max for relation in found) <= 0.05
+        any_max += min(relation.p_corrected for relation in found) <= 0.05
         any_holm += min(relation.p_holm for relation in found) <= 0.05
     slack = 3 * math.sqrt(0.05 * 0.95 / runs)
     assert abs(alone / runs - 0.05) < slack
@@ -326,8 +333,8 @@ def test_a_planted_relation_is_found_among_others() -> None:
     pairs[0] = (-distance + 0.3 * dice.normal(size=14), distance)
     found = [relation for relation in relate_family(pairs) if relation]
     assert found[0].spearman < -0.8
-    assert found[0].p_max < 0.01
-    assert min(relation.p_max for relation in found[1:]) > 0.05
+    assert found[0].p_corrected < 0.01
+    assert min(relation.p_corrected for relation in found[1:]) > 0.05
 
 
 def test_misuse_is_refused() -> None:
@@ -344,3 +351,20 @@ def test_misuse_is_refused() -> None:
         relate_family([(x, x)], control=np.where(x < 1, np.inf, x))
     with pytest.raises(ValueError, match="num_permutations is 0, a permutation test needs at least 1"):
         relate_family([(x, x)], num_permutations=0)
+
+
+def test_depth_is_the_rank_correlation_of_block_and_drift() -> None:
+    curve = {0: 0.9, 1: 0.1, 2: 0.25, 3: 0.35, 4: 0.2}
+    assert depth_correlation(curve) == pytest.approx(stats.spearmanr([1, 2, 3, 4], [0.1, 0.25, 0.35, 0.2]).statistic)
+    assert depth_correlation({1: 0.1, 2: 0.3}) is None
+    assert depth_correlation({1: 0.0, 2: 0.0, 3: 0.0}) is None
+
+
+def test_families_are_what_is_corrected_together() -> None:
+    found = relation_families({1: [1.0], 2: [2.0]}, [3.0], {"near": [4.0], "far": [5.0]})
+    assert found["drift ~ distance"] == {
+        ("near", 1): ([1.0], [4.0]), ("near", 2): ([2.0], [4.0]),
+        ("far", 1): ([1.0], [5.0]), ("far", 2): ([2.0], [5.0]),
+    }  # fmt: skip
+    assert found["drift ~ transfer"] == {("transfer", 1): ([1.0], [3.0]), ("transfer", 2): ([2.0], [3.0])}
+    assert found["distance ~ transfer"] == {("near", None): ([4.0], [3.0]), ("far", None): ([5.0], [3.0])}
