@@ -1,28 +1,23 @@
-"""Console entry points; they import no torch, so that help, completion and mistakes answer at once."""
+"""What `evaluate.py` and `train.py` call; imports no torch, so that help, completion and mistakes answer at once."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import signal
 import sys
-import traceback
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bridgex.errors import UserError
+from bridgex.exits import INTERRUPTED, TERMINATED, USER_MISTAKE, guard
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from bridgex.config.settings import LoggerSettings
-
-USER_MISTAKE, OUR_BUG, INTERRUPTED, TERMINATED = 1, 70, 130, 143
 
 
 @dataclass(frozen=True)
@@ -51,134 +46,6 @@ def train() -> NoReturn:
     _main("train", _train_job)
 
 
-def main() -> NoReturn:
-    """`bridgex`: what needs no run.
-
-    `bridgex report PATH...` makes pages again from records, `bridgex relate PATH...` relates finished runs of train.py
-    with each other, `bridgex models [PATH...]` says of which models the neurons
-    can be read, `bridgex data list|fetch|doctor` lists, fetches and checks data sets.
-    """
-    parser = ArgumentParser(prog="bridgex", description="What needs no run.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    report = commands.add_parser("report", help="make the pages of runs and sweeps again from their files")
-    report.add_argument("path", nargs="+", type=Path, help="folder of a run or of a sweep")
-    relate = commands.add_parser("relate", help="relate finished runs of train.py: over seeds, sources and freezing")
-    relate.add_argument("path", nargs="+", type=Path, help="folder of a run, or of a sweep, whose subfolders are runs")
-    relate.add_argument(
-        "--out", type=Path, help="folder of relations.json and relations.html; not given: the first path if it is a "
-        "sweep, else ./relations"
-    )  # fmt: skip
-    models = commands.add_parser("models", help="say of which models the neurons can be read, tried out here and now")
-    models.add_argument("path", nargs="*", type=Path, help="local folder of a model; none: a table of families")
-    data = commands.add_parser("data", help="list, fetch and check the tasks' data sets")
-    _add_data_commands(data)
-    try:
-        arguments = parser.parse_args()
-    except SystemExit as stop:  # argparse has printed its line
-        sys.exit(USER_MISTAKE if stop.code else 0)
-    runs: dict[str, Callable[[], None]] = {
-        "report": lambda: _report(arguments.path),
-        "relate": lambda: _relate(arguments.path, arguments.out),
-        "models": lambda: _models(arguments.path),
-        "data": lambda: _data(arguments),
-    }
-    sys.exit(_guard(runs[arguments.command]))
-
-
-def _report(paths: list[Path]) -> None:
-    from bridgex.report.html import write_page
-
-    for path in paths:
-        if not path.is_dir():
-            raise UserError(f"{path}: no such folder. Give the folder of a run or of a sweep")
-        print(write_page(path))
-
-
-def _relate(paths: list[Path], out: Path | None) -> None:
-    from bridgex.report import relate, relate_terminal
-
-    found = relate.relate(paths)
-    is_sweep = not (paths[0] / "status.json").is_file()
-    folder = out if out is not None else paths[0] if is_sweep else Path("relations")
-    relate_terminal.show_relations(found, relate.write_relations(folder, found))
-
-
-def _models(paths: list[Path]) -> None:
-    from bridgex.report import models_table
-
-    with models_table.progress("loading torch and transformers"):
-        from bridgex.extract import families
-    if not paths:
-        models_table.show_families(list(families.FAMILIES), families.check_family)
-    problems: list[str] = []
-    for path in paths:
-        try:
-            with models_table.progress(f"checking {path}"):
-                found = families.check_folder(path)
-        except UserError as error:
-            problems += error.problems
-        else:
-            models_table.show_folder(path, found)
-    if problems:
-        raise UserError(*problems)
-
-
-def _add_data_commands(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="part", required=True)
-    listing = commands.add_parser("list", help="what there is: tasks, languages, splits, licence, size, place")
-    listing.add_argument("--task", help="only those of a task, e.g. xnli")
-    listing.add_argument("--language", help="only those that have a language, e.g. sw")
-    fetching = commands.add_parser("fetch", help="bring data sets to a folder that data.root may name")
-    fetching.add_argument("name", nargs="+", help="data sets, as bridgex data list names them")
-    fetching.add_argument("--language", nargs="+", action="extend", default=[], help="codes, e.g. en sw; none: all")
-    fetching.add_argument("--train", action="store_true", help="also the rows to fine-tune on, which are many")
-    for command in (listing, fetching):
-        command.add_argument("--root", type=Path, default=Path("data"), help="folder of data sets, ./data if not given")
-    doctor = commands.add_parser("doctor", help="read every row in a folder as a run would, and say what is wrong")
-    doctor.add_argument("folder", type=Path, help="a folder of data sets, or one of them")
-
-
-def _data(arguments: Namespace) -> None:
-    from bridgex.report import data_table
-
-    if arguments.part == "list":
-        from bridgex.data import listing
-
-        data_table.show_list(listing.lines(arguments.root, arguments.task, arguments.language))
-        return
-    from bridgex.data import doctor
-
-    if arguments.part == "fetch":
-        _fetch(arguments.name, arguments.language, arguments.root, arguments.train)
-        return
-    errors = data_table.show_findings(doctor.examine(arguments.folder))
-    if errors:
-        raise UserError(f"{arguments.folder}: {errors} of these findings would stop a run that reads those rows")
-
-
-def _fetch(names: list[str], codes: list[str], root: Path, with_training: bool) -> None:
-    from bridgex.data import doctor
-    from bridgex.data.fetch import command
-    from bridgex.report import data_table
-
-    found = [command.checked(name, codes) for name in dict.fromkeys(names)]
-    problems: list[str] = []
-    for data, _ in found:
-        try:
-            with data_table.fetch_bar() as bar:
-                fetched = command.fetch(data.name, codes, root, bar, with_training=with_training)
-        except UserError as error:
-            problems += error.problems
-            continue
-        folder, licence = str(fetched.folder), f"{data.licence.line()} ({data.licence.page})"
-        data_table.show_fetched(data.title, folder, fetched.num_files, fetched.num_new, fetched.origins, licence)
-        errors = data_table.show_findings(doctor.examine(fetched.folder))
-        if errors:
-            problems.append(f"{folder}: {errors} of these findings would stop a run that reads those rows")
-    if problems:
-        raise UserError(*problems)
-
-
 def _main(entry: str, job: Callable[[DictConfig], None]) -> NoReturn:
     import hydra
 
@@ -190,7 +57,7 @@ def _main(entry: str, job: Callable[[DictConfig], None]) -> NoReturn:
         arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
     )
     if not is_query:
-        status = _guard(lambda: _check(entry, arguments))
+        status = guard(lambda: _check(entry, arguments))
         if status:
             sys.exit(status)
     try:
@@ -224,7 +91,7 @@ def _end() -> int:
     sweep = next((job.sweep for job in _jobs if job.sweep is not None), None)
     if sweep is None:
         return max(statuses, default=0)
-    status = _guard(lambda: _sum_up(sweep))
+    status = guard(lambda: _sum_up(sweep))
     stopped = [found for found in statuses if found in (INTERRUPTED, TERMINATED)]
     return stopped[0] if stopped else status or (USER_MISTAKE if any(statuses) else 0)
 
@@ -355,7 +222,7 @@ def _finish_job(run: Callable[[], object], folder: Path, sweep: Path | None) -> 
     from bridgex.records import store
 
     errors: list[str] = []
-    status = _guard(run, errors)
+    status = guard(run, errors)
     if errors and sweep is not None:
         with contextlib.suppress(UserError):  # a folder that cannot be written has said so already
             store.write_failure(folder, "; ".join(errors))
@@ -365,41 +232,3 @@ def _finish_job(run: Callable[[], object], folder: Path, sweep: Path | None) -> 
     _jobs.append(Job(status, sweep))
     if status in (INTERRUPTED, TERMINATED):
         sys.exit(status)  # an ordinary failure leaves the sweep's other cells to run; this one is meant for all of them
-
-
-def _guard(run: Callable[[], object], errors: list[str] | None = None) -> int:
-    """Runs, and turns what goes wrong into lines on stderr (and on a list) and an exit status."""
-    errors = [] if errors is None else errors
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        run()
-        return 0
-    except UserError as error:
-        errors += error.problems
-        for line in error.problems:
-            print(f"error: {line}", file=sys.stderr)
-        if os.environ.get("BRIDGEX_TRACEBACK"):
-            traceback.print_exc()
-        return USER_MISTAKE
-    except KeyboardInterrupt:
-        print("interrupted; a run goes on with the same hydra.run.dir, a sweep with the same command", file=sys.stderr)
-        return INTERRUPTED
-    except _Terminated:
-        return TERMINATED
-    except Exception as error:
-        errors.append(f"{type(error).__name__}: {error}")
-        print(
-            f"error: a fault in bridgex: {type(error).__name__}: {error}. Please report it with this:", file=sys.stderr
-        )
-        traceback.print_exc()
-        return OUR_BUG
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for a failure."""
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated("stopped by SIGTERM")

@@ -471,7 +471,7 @@ def test_what_was_fetched_is_looked_at(server: DataServer, tmp_path: Path) -> No
 
 def command(server: DataServer, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
-    code = "import sys; sys.argv[0] = 'bridgex'; from bridgex.cli import main; main()"
+    code = "import sys; sys.argv[0] = 'bridgex'; from bridgex.commands import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
     )

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional
 
-from bridgex import cli
+from bridgex import commands
 from bridgex.errors import UserError
 from bridgex.extract import families
 from bridgex.extract.families import BLOCKS, FAMILIES, TinyFamily, check_family, check_folder, make_tiny_model
@@ -141,7 +141,7 @@ def models(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> int:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(sys, "argv", ["bridgex", "models", *map(str, paths)])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     assert isinstance(stopped.value.code, int)
     return stopped.value.code
 
@@ -213,7 +213,7 @@ def test_a_folder_of_unequal_blocks_is_shown_with_its_range() -> None:
 
 
 def test_help_imports_no_torch() -> None:
-    code = "import sys; sys.argv[1:] = ['models', '--help']; from bridgex.cli import main; main()"
+    code = "import sys; sys.argv[1:] = ['models', '--help']; from bridgex.commands import main; main()"
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "local folder of a model" in " ".join(done.stdout.split())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bridgex import cli
+from bridgex import commands
 from bridgex.records.files import write_text
 from bridgex.records.relations import read_relations
 from bridgex.report import relate, relate_terminal
@@ -171,7 +171,7 @@ def test_the_terminal_shows_freezing_and_what_survives(tmp_path: Path) -> None:
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["bridgex", "relate", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     return int(stopped.value.code or 0)
 
 
