@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+from sysconfig import get_paths
 from types import FrameType
 from typing import NoReturn
 
@@ -15,17 +18,28 @@ from bridgex.errors import UserError
 USER_MISTAKE, OUR_BUG, INTERRUPTED, TERMINATED = 1, 70, 130, 143
 
 
-def guard(run: Callable[[], object], errors: list[str] | None = None) -> int:
-    """Runs, and turns what goes wrong into lines on stderr (and on a list) and an exit status."""
+def guard(run: Callable[[], object], errors: list[str] | None = None, cell: str = "") -> int:
+    """Runs, and turns what goes wrong into lines on stderr and an exit status.
+
+    Args:
+        run: what to run.
+        errors: gets the lines too, each without its beginning.
+        cell: what is run, one of many: the lines begin with it, and a traceback is not for the terminal.
+    """
+    begin = f"error: {cell}: " if cell else "error: "
     errors = [] if errors is None else errors
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.getsignal(signal.SIGTERM)
+    # A scheduler's own handler stays: it puts the job back into its queue. Another thread cannot have one.
+    is_ours = previous in (signal.SIG_DFL, _terminate) and threading.current_thread() is threading.main_thread()
+    if is_ours:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         run()
         return 0
     except UserError as error:
         errors += error.problems
         for line in error.problems:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"{begin}{line}", file=sys.stderr)
         if os.environ.get("BRIDGEX_TRACEBACK"):
             traceback.print_exc()
         return USER_MISTAKE
@@ -35,14 +49,31 @@ def guard(run: Callable[[], object], errors: list[str] | None = None) -> int:
     except _Terminated:
         return TERMINATED
     except Exception as error:
-        errors.append(f"{type(error).__name__}: {error}")
-        print(
-            f"error: a fault in bridgex: {type(error).__name__}: {error}. Please report it with this:", file=sys.stderr
-        )
-        traceback.print_exc()
+        told = f"{type(error).__name__}: {error}"
+        place = _place_outside(error)
+        errors.append(told if place is None else f"{place}: {told}")
+        whose = "a fault in bridgex" if place is None else f"a fault at {place}"
+        report = ". Please report it with this" if place is None else ""
+        is_shown = not cell or bool(os.environ.get("BRIDGEX_TRACEBACK"))
+        print(f"{begin}{whose}: {told}{report}{':' if is_shown else ' (log.jsonl says where)'}", file=sys.stderr)
+        if is_shown:
+            traceback.print_exc()
         return OUR_BUG
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if is_ours:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _place_outside(error: BaseException) -> str | None:
+    """File and line of a user's own code, if that is where an error comes from; None: it comes from here."""
+    here, installed = Path(__file__).resolve().parent, {Path(path).resolve() for path in get_paths().values()}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename).resolve()
+        if here in file.parents:
+            return None
+        if file.is_file() and not installed & set(file.parents):
+            return f"{frame.filename}:{frame.lineno}"
+    return None
 
 
 class _Terminated(BaseException):

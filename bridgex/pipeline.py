@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.parity import compare_engines
 from bridgex.lit.trainer import make_trainer
 from bridgex.records.files import write_json
+from bridgex.records.inputs import file_fingerprints
 from bridgex.records.measures import measure_rows, write_measures
 from bridgex.records.predictions import merge_predictions, read_predictions
 from bridgex.records.schema import Ablation, Metrics, Prediction, Preview, Ranking
@@ -53,13 +54,14 @@ def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Met
     Raises:
         UserError: what the user can mend.
     """
-    if is_done(folder, config):
-        return read_metrics(folder)
     task, strategy = settings.task.build(Task), settings.bridge.build(Strategy)
     candidates = strategy.candidates_of(settings.pair.pair)
-    items = task.items(settings, candidates)
+    read_items = cache(lambda: task.items(settings, candidates))
+    if is_done(folder, config, lambda: _fingerprints(settings, config, read_items())):
+        return read_metrics(folder)
+    items = read_items()
     with RunFolder.open(folder, config) as run:
-        stage = _stage(settings, run, task, items)
+        stage = _stage(settings, config, run, task, items)
         evidence = _evidence(stage, strategy, candidates)
         ranking = _rank(stage, strategy, evidence)
         sets = _ablation_sets(stage, strategy, evidence, ranking.chosen)
@@ -96,7 +98,7 @@ def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking
     candidates = strategy.candidates_of(settings.pair.pair)
     items = task.items(settings, candidates)
     with RunFolder.open(folder, config) as run:
-        stage = _stage(settings, run, task, items)
+        stage = _stage(settings, config, run, task, items)
         ranking = _rank(stage, strategy, _evidence(stage, strategy, candidates))
         run.set(state="done")
         return ranking
@@ -132,23 +134,29 @@ class Stage:
     engine: RememberingEngine
 
 
-def _stage(settings: Settings, run: RunFolder, task: Task, items: Items) -> Stage:
-    loaded = _load(settings, run, items)
+def _stage(settings: Settings, config: Mapping[str, Any], run: RunFolder, task: Task, items: Items) -> Stage:
+    loaded = _load(settings, config, run, items)
     engine = make_engine(settings.engine, loaded, run.status.fingerprints["model"], _cache(settings))
     return Stage(settings, run, task, items, loaded, engine)
 
 
-def _load(settings: Settings, run: RunFolder, items: Items) -> LoadedModel:
+def _fingerprints(settings: Settings, config: Mapping[str, Any], items: Items) -> dict[str, str]:
+    """What a run's inputs are: the model, the items, and each file that the config names."""
+    where = model_folder(settings.model, _cache(settings), settings.seed)
+    model = model_fingerprint(settings.model, where, _cache(settings))
+    return {"model": model, "data": items.fingerprint, **file_fingerprints(config)}
+
+
+def _load(settings: Settings, config: Mapping[str, Any], run: RunFolder, items: Items) -> LoadedModel:
     seed_everything(settings.seed, verbose=False)
-    cache = _cache(settings)
     for note in items.notes:
         run.note(note)
     if items.origins:
         run.detail(f"items from {'; '.join(f'{code}: {origin}' for code, origin in items.origins.items())}")
-    where = model_folder(settings.model, cache, settings.seed)
-    fingerprint = model_fingerprint(settings.model, where, cache)
-    run.identify({"model": fingerprint, "data": items.fingerprint})
-    loaded = _loaded(settings.model, where, fingerprint)
+    found = _fingerprints(settings, config, items)
+    run.identify(found)
+    where = model_folder(settings.model, _cache(settings), settings.seed)
+    loaded = _loaded(settings.model, where, found["model"])
     for detail in loaded.encoder.notes():
         run.detail(detail)
     return loaded

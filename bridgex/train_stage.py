@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import seed_everything
 
@@ -26,6 +26,7 @@ from bridgex.lit.drift import Collect, MeasuredPairs, read_languages
 from bridgex.lit.pairs import Pair, ReadData, num_steps
 from bridgex.lit.trainer import make_trainer
 from bridgex.records.cache import ArrayCache
+from bridgex.records.inputs import file_fingerprints
 from bridgex.records.store import RunFolder
 from bridgex.records.train_files import read_measured
 from bridgex.records.train_schema import Measured
@@ -201,8 +202,20 @@ class Stage:
         )
 
 
+def input_fingerprints(
+    settings: TrainSettings, config: Mapping[str, Any], test: LabelledPairs, rows: Sequence[Pair]
+) -> dict[str, str]:
+    """What a run's inputs are: the model, its rows, and each file that the config names."""
+    cache = Path(settings.cache.dir).expanduser().resolve()
+    model = model_fingerprint(settings.model, model_folder(settings.model, cache, settings.seed), cache)
+    text = json.dumps([[row.code, row.first, row.second, row.label] for row in rows], ensure_ascii=False)
+    trained_on = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return {"model": model, "test data": test.fingerprint, "training data": trained_on, **file_fingerprints(config)}
+
+
 def open_stage(
     settings: TrainSettings,
+    config: Mapping[str, Any],
     run: RunFolder,
     task: PairTask,
     test: LabelledPairs,
@@ -213,6 +226,7 @@ def open_stage(
 
     Args:
         settings: of the run.
+        config: the same as plain data.
         run: its folder.
         task: what is fine-tuned on.
         test: pairs that are measured.
@@ -230,10 +244,8 @@ def open_stage(
     run.detail(f"{len(rows)} rows of {settings.finetune.split} to train on")
     cache = Path(settings.cache.dir).expanduser().resolve()
     where = model_folder(settings.model, cache, settings.seed)
-    fingerprint = model_fingerprint(settings.model, where, cache)
-    text = json.dumps([[row.code, row.first, row.second, row.label] for row in rows], ensure_ascii=False)
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-    run.identify({"model": fingerprint, "test data": test.fingerprint, "training data": digest.hexdigest()})
+    found = input_fingerprints(settings, config, test, rows)
+    run.identify(found)
     encoder = load_pair_encoder(settings.model, where, settings.finetune.max_length)
     if "cls" in settings.drift.pooling and not encoder.has_cls:
         raise UserError(
@@ -256,7 +268,7 @@ def open_stage(
         test=test,
         rows=rows,
         where=where,
-        fingerprint=fingerprint,
+        fingerprint=found["model"],
         encoder=encoder,
         poolings=poolings,
         steps=steps,

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ from bridgex.records.train_files import (
     write_drift,
 )
 from bridgex.records.train_schema import LabelRecord, Measured, TrainMetrics
-from bridgex.train_stage import Stage, open_stage, pair_task, test_pairs, training_rows
+from bridgex.train_stage import Stage, input_fingerprints, open_stage, pair_task, test_pairs, training_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,13 +71,13 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
     Raises:
         UserError: what the user can mend.
     """
-    if is_done(folder, config):
-        return read_train_metrics(folder)
     task = pair_task(settings)
-    test = test_pairs(settings, task)
-    rows, notes = training_rows(settings, task)
+    read = cache(lambda: (test_pairs(settings, task), *training_rows(settings, task)))
+    if is_done(folder, config, lambda: input_fingerprints(settings, config, *read()[:2])):
+        return read_train_metrics(folder)
+    test, rows, notes = read()
     with RunFolder.open(folder, config) as run:
-        stage = open_stage(settings, run, task, test, rows, notes)
+        stage = open_stage(settings, config, run, task, test, rows, notes)
         model = stage.new_model()
         frozen = stage.frozen(model)
         _read_base(stage, model)
@@ -114,9 +115,10 @@ def make_toy_world(settings: ToyWorldSettings, config: Mapping[str, Any], folder
 
 def make_small_encoder(settings: EncoderSettings, config: Mapping[str, Any], folder: Path) -> None:
     """Trains a small encoder on the user's own text; a folder in which that is done stays as it is."""
-    if is_done(folder, config, "model"):
+    read = cache(lambda: encoder_text(settings.data, settings.finetune.text.held_out_share))
+    if is_done(folder, config, lambda: {"text": read().fingerprint}):
         return
-    text = encoder_text(settings.data, settings.finetune.text.held_out_share)
+    text = read()
     with RunFolder.open(folder, config) as run:
         run.identify({"text": text.fingerprint})
         figures = train_encoder(settings.finetune, text, settings.seed, folder)

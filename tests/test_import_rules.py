@@ -21,9 +21,11 @@ ORDER = [
     "pipeline",
     "train_stage",
     "training",
+    "jobs",
+    "sweeping",
     "cli",
 ]
-LEAVES = {"errors", "languages"}
+LEAVES = {"bounded", "errors", "languages"}
 # Room or module -> the rooms to its left; report and stats stand beside the line.
 ALLOWED: dict[str, set[str]] = {room: set(ORDER[: index + 1]) | LEAVES for index, room in enumerate(ORDER)}
 for beyond in ("select", "evaluation", "lit", "gathering", "controls", "pipeline", "train_stage", "training"):
@@ -31,7 +33,8 @@ for beyond in ("select", "evaluation", "lit", "gathering", "controls", "pipeline
 ALLOWED["select"] -= {"extract"}
 ALLOWED["evaluation"] -= {"select"}
 ALLOWED["report"] = {"records", "report", "config", "stats"} | LEAVES
-ALLOWED["cli"] |= {"report"}
+for entry in ("jobs", "sweeping", "cli"):
+    ALLOWED[entry] |= {"report", "exits"}
 # What needs no heavy import stands beside the main path: the check before it, and the face for Python.
 ALLOWED["preflight"] = {"config", "records", "data", "extract", "select", "evaluation", "preflight"} | LEAVES
 # The two studies do not know each other's main paths.
@@ -40,16 +43,17 @@ ALLOWED["controls"] -= {"gathering"}
 ALLOWED["train_stage"] -= {"pipeline", "gathering", "controls"}
 ALLOWED["training"] -= {"pipeline", "gathering"}
 ALLOWED["api"] = {"config", "records", "preflight", "pipeline", "training", "api"} | LEAVES
-ALLOWED["cli"] |= {"preflight", "exits"}
+ALLOWED["cli"] |= {"preflight"}
 ALLOWED["exits"] = {"errors"}
 ALLOWED["commands"] = ALLOWED["cli"] | {"commands"}
 ALLOWED["stats"] = {"stats", "errors"}
 ALLOWED["errors"] = set()
+ALLOWED["bounded"] = {"bounded"}
 ALLOWED["languages"] = {"errors"}
 
 FENCES: dict[str, tuple[str, ...]] = {
-    "hydra": ("cli", "config"),
-    "omegaconf": ("cli", "config"),
+    "hydra": ("cli", "config", "sweeping"),
+    "omegaconf": ("cli", "config", "sweeping"),
     "lightning": ("lit", "gathering", "pipeline", "train_stage", "training"),
     "torchmetrics": ("lit", "pipeline"),
     "sacrebleu": ("lit.metrics", "evaluation.texts"),
@@ -64,7 +68,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     ),
     "tokenizers": ("extract.encoder_model", "extract.random_model", "extract.toy_model"),
     "datasets": ("data.raw_rows",),
-    "wandb": ("lit.wandb_logger", "report.wandb_report"),
+    "wandb": ("lit.wandb_process", "report.wandb_report"),
+    "wandb_workspaces": ("report.wandb_report",),
 }
 STATS_LIBRARIES = {"torch", "numpy", "scipy", "bridgex"}
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -19,9 +21,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from bridgex.config import pair_source
@@ -30,8 +33,6 @@ from bridgex.errors import UserError
 from bridgex.languages import Pair
 
 Config = dict[str, Any]
-# More cells than this are checked when their turn comes: composing takes about 30 ms each.
-_MAX_CHECKED_CELLS = 200
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,31 @@ class Cell:
     Attributes:
         config: the resolved config, without `hydra`.
         folder: where the job writes.
+        overrides: what composes it, beside the command's choice of `hydra` keys.
+        problems: why it cannot run, where other cells of its sweep can.
     """
 
     config: Config
     folder: Path
+    overrides: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that was checked.
+
+    Attributes:
+        cells: its jobs, in the order in which Hydra's own sweeper makes them, each once.
+        sweep: the sweep's folder; None for a single run.
+        launcher: import path of Hydra's launcher.
+        sweeper: import path of Hydra's sweeper.
+    """
+
+    cells: list[Cell]
+    sweep: Path | None
+    launcher: str
+    sweeper: str
 
 
 def config_dir() -> Path:
@@ -83,7 +105,23 @@ def check(
     is_multirun: bool = False,
     user_dir: str | None = None,
 ) -> list[Cell]:
-    """Checks a command whole and returns its jobs.
+    """The jobs of a command that `read` checks."""
+    return read(entry, overrides, validate, agree, is_multirun=is_multirun, user_dir=user_dir).cells
+
+
+def read(
+    entry: str,
+    overrides: Sequence[str],
+    validate: Callable[[Config], object],
+    agree: Callable[[Config], object] = lambda config: None,
+    *,
+    is_multirun: bool = False,
+    user_dir: str | None = None,
+) -> Command:
+    """Checks a command whole.
+
+    In a sweep, a cell whose values do not go together, or that asks for what the data lack, is one that fails; the
+    others can run. Where none can, or one that fails is to stop the sweep, the command is refused.
 
     Args:
         entry: `evaluate` or `train`, the name of the primary config.
@@ -93,9 +131,6 @@ def check(
             asked only where nothing else is wrong, for a refused choice leaves the default one in its place.
         is_multirun: whether several values of a key are meant as a sweep.
         user_dir: folder of a user's own yaml files (`--config-dir`).
-
-    Returns:
-        The jobs, in the order in which Hydra runs them; the first ones only where there are very many.
 
     Raises:
         UserError: with one line for every mistake in the command.
@@ -110,25 +145,77 @@ def check(
             problems += found
             if override is not None and not found:
                 good.append(override)
-        cells, value_problems, misfits = _compose_all(entry, good, validate, base, is_multirun)
+        command, value_problems, misfits = _compose_all(entry, good, validate, base, is_multirun)
         rest = good
         if value_problems and not problems:
             # What else is wrong shows with the default in the place of each bad value; what is said of those is echo.
             rest = [override for override in good if not _is_about(value_problems, override)]
-            cells, _, _ = _compose_all(entry, rest, validate, base, is_multirun)
+            command, _, _ = _compose_all(entry, rest, validate, base, is_multirun)
     dropped = [override for override in good if override not in rest]
-    disagreements: list[str] = []
-    for cell in cells if not problems else []:
-        try:
-            agree(cell.config)
-        except UserError as error:
-            disagreements += error.problems
+    cells = [_agreed(cell, agree, dropped) for cell in command.cells] if not problems else []
     # Where a choice was refused, what does not compose without it is only its echo.
     problems += value_problems + ([] if problems else misfits)
-    problems += [line for line in disagreements if not any(_is_about([line], override) for override in dropped)]
+    if problems or not is_multirun or _is_fail_fast(cells) or all(cell.problems for cell in cells):
+        problems += [line for cell in cells for line in cell.problems]
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    return cells
+    return replace(command, cells=cells)
+
+
+def _agreed(cell: Cell, agree: Callable[[Config], object], dropped: Sequence[Override]) -> Cell:
+    """The cell, with why it cannot run; what is said of overrides that were dropped is not its own."""
+    try:
+        agree(cell.config)
+    except UserError as error:
+        own = [line for line in error.problems if not any(_is_about([line], override) for override in dropped)]
+        return replace(cell, problems=tuple(own))
+    return cell
+
+
+def _is_fail_fast(cells: Sequence[Cell]) -> bool:
+    return any(cell.config["sweep"].get("fail_fast") for cell in cells)
+
+
+def compose_cell(entry: str, overrides: Sequence[str], user_dir: str | None) -> DictConfig:
+    """The config of one cell of a sweep, with the node `hydra`, as Hydra gives it to a job.
+
+    Args:
+        entry: `evaluate` or `train`.
+        overrides: of the cell.
+        user_dir: folder of a user's own yaml files.
+    """
+    with _hydra(entry, overrides, user_dir):
+        config = compose(entry, overrides=list(overrides), return_hydra_config=True)
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.mode = RunMode.MULTIRUN
+    return config
+
+
+def launch(
+    entry: str, jobs: Sequence[Sequence[str]], user_dir: str | None, function: Callable[[DictConfig], Any]
+) -> Iterator[Any]:
+    """Runs jobs by the launcher that the command chose, here or elsewhere, and waits for them.
+
+    Args:
+        entry: `evaluate` or `train`.
+        jobs: of each job the overrides that compose its config.
+        user_dir: folder of a user's own yaml files.
+        function: what each job does.
+
+    Yields:
+        What each job returned.
+
+    Raises:
+        UserError: the launcher gave a job up.
+    """
+    config = compose_cell(entry, jobs[0], user_dir)
+    with _hydra(entry, jobs[0], user_dir) as loader:
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        launcher = Plugins.instance().instantiate_launcher(context, function, config)
+        # A job works for many cells: its folder is the sweep's.
+        results = launcher.launch([[*overrides, "hydra.sweep.subdir=."] for overrides in jobs], initial_job_idx=0)
+    for result in results:
+        yield result.return_value
 
 
 def choices_text(entry: str) -> str:
@@ -240,29 +327,49 @@ def _compose_all(
     validate: Callable[[Config], object],
     base: DictConfig | None,
     is_multirun: bool,
-) -> tuple[list[Cell], list[str], list[str]]:
-    """The cells that are right, the mistakes in values, and what Hydra cannot put together at all."""
-    cells: list[Cell] = []
+) -> tuple[Command, list[str], list[str]]:
+    """The command with the cells that are right, the mistakes in values, and what Hydra cannot put together at all."""
+    from bridgex.config.settings import config_hash
+
+    cells: dict[tuple[Path, str], Cell] = {}
+    sweep, launcher, sweeper = None, "", ""
     problems: list[str] = []
     misfits: list[str] = []
-    for choice in itertools.islice(_product(overrides, base), _MAX_CHECKED_CELLS):
+    for choice in _product(overrides, base):
         try:
             config = compose(entry, overrides=choice, return_hydra_config=True)
             HydraConfig.instance().set_config(config)  # the folders' names interpolate from it
             place = config.hydra.sweep if is_multirun else config.hydra.run
             folder = Path(place.dir) / place.subdir if is_multirun else Path(place.dir)
-            cell = Cell(plain(config), folder.absolute())
+            sweep = Path(place.dir).absolute() if is_multirun else None
+            launcher, sweeper = config.hydra.launcher._target_, config.hydra.sweeper._target_
+            cell = Cell(plain(config), folder.absolute(), tuple(choice))
             validate(cell.config)
-            cells.append(cell)
+            cells.setdefault((cell.folder, config_hash(cell.config)), cell)
         except UserError as error:
             problems += error.problems
         except ConfigCompositionException as error:
+            if (pair := re.search(r"Could not find 'pair/([^']+)'", str(error))) is not None:
+                # Hydra would list all of them.
+                problems += _choice_problems("pair", pair[1], []) or [f"pair={pair[1]}: no such pair"]
+                continue
             misfit = re.match(r"In '(\w+)/(\w+)'", str(error))
             text = f"{misfit[1]}={misfit[2]}: does not fit {entry}.py. " if misfit else ""
             misfits.append(text + _one_line(error))
         except (HydraException, OmegaConfBaseException) as error:
             misfits.append(_one_line(error))
-    return cells, problems, misfits
+    problems += _shared_folders(list(cells))
+    return Command(list(cells.values()), sweep, launcher, sweeper), problems, misfits
+
+
+def _shared_folders(places: Sequence[tuple[Path, str]]) -> list[str]:
+    folders = Counter(folder for folder, _ in places)
+    return [
+        f"hydra.sweep.subdir: {count} cells that differ would write to {folder}. Leave the key out, or let it end in "
+        f"${{bridgex.config_hash:}}"
+        for folder, count in folders.items()
+        if count > 1
+    ]
 
 
 def _product(overrides: list[Override], base: DictConfig | None) -> Iterator[list[str]]:

@@ -346,10 +346,12 @@ class Status(Record):
     state: State
     config_hash: str = Field(description="eight hex digits of the resolved config")
     fingerprints: dict[str, str] = Field(default_factory=dict, description="model and data files, by SHA-256")
+    inputs: str | None = Field(None, description="hash of names, sizes and times of the files that the config names")
     notes: list[str] = Field(default_factory=list, description="what a reader of the results must know")
     details: list[str] = Field(default_factory=list, description="what was checked and found as it should be")
     error: str | None = None
     start: str = Field(description="ISO 8601, UTC")
+    resumed: str | None = Field(None, description="when the process that worked here last began; null: in old records")
     end: str | None = None
     host: str
     pid: int = Field(description="the process that writes or wrote here")

@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
 from pydantic import ValidationError
 
 from bridgex.config.settings import config_hash, flat_config, from_yaml, hashed_config, to_yaml
 from bridgex.errors import UserError
+from bridgex.records.claim import Claim, HeldFolder, Owner, owner_of
 from bridgex.records.files import place_problem, write_json, write_text, writing
+from bridgex.records.inputs import signature
 from bridgex.records.log import LogFile
 from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import Metrics, Record, State, Status
 from bridgex.records.train_files import has_begun
 
+_PRODUCTS = ("metrics.json", "model")
+"""What a run that is done leaves: metrics, or a model made from nothing."""
 # Two tasks differ in a hundred keys; so many are named.
 _MAX_KEYS = 8
 _PACKAGES = ("bridgex", "torch", "lightning", "transformers", "tokenizers", "hydra-core", "numpy", "scipy")
+
+
+class ChangedInputs(UserError):
+    """The run in a folder read other files under the same names.
+
+    Args:
+        folder: of the run.
+        names: what changed.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        super().__init__(
+            f"{folder}: was begun with other files of {', '.join(sorted(names))}. Give a new hydra.run.dir, or delete "
+            f"this folder"
+        )
+        self.folder, self.names = folder, tuple(names)
+
+    def __reduce__(self) -> tuple[type[ChangedInputs], tuple[Path, Sequence[str]]]:
+        return ChangedInputs, (self.folder, self.names)
 
 
 class RunFolder:
@@ -37,9 +58,10 @@ class RunFolder:
         status: what status.json says.
     """
 
-    def __init__(self, folder: Path, status: Status) -> None:
+    def __init__(self, folder: Path, status: Status, claim: Claim) -> None:
         self.folder = folder
         self.status = status
+        self._claim = claim
         self._log = LogFile(folder / "log.jsonl")
 
     @classmethod
@@ -51,26 +73,32 @@ class RunFolder:
             config: the resolved config.
 
         Raises:
-            UserError: it holds another config, a living process writes to it, or it cannot be written.
+            HeldFolder: a living process writes to it.
+            UserError: it holds another config, or it cannot be written.
         """
         check_folder(folder, config)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        claim = Claim.take(folder)
         write_text(folder / "config.yaml", to_yaml(config))
         before = read_status(folder)
+        own = Owner.here()
         run = cls(
             folder,
             Status(
                 state="running",
                 config_hash=config_hash(config),
                 fingerprints=before.fingerprints if before else {},
-                start=before.start if before else _now(),
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                pid_start=_process_start(os.getpid()),
+                inputs=signature(config),
+                start=before.start if before else now(),
+                resumed=now(),
+                host=own.host,
+                pid=own.pid,
+                pid_start=own.pid_start,
                 versions=_versions(),
                 git_revision=_git_revision(),
             ),
+            claim,
         )
         run._write_status()
         return run
@@ -85,7 +113,9 @@ class RunFolder:
         self._log.__exit__(kind, error, trace)
         if kind is not None and self.status.state == "running":
             state: State = "failed" if issubclass(kind, Exception) else "interrupted"
-            self.set(state=state, error=str(error) or kind.__name__, end=_now())
+            with suppress(UserError):  # a full disk has said so already, and must not hide what it was
+                self.set(state=state, error=str(error) or kind.__name__, end=now())
+        self._claim.release()
 
     def set(self, **fields: Any) -> None:
         """Changes fields of status.json and writes it."""
@@ -106,21 +136,18 @@ class RunFolder:
         """Records what the run's inputs are.
 
         Raises:
-            UserError: an earlier run in this folder read other files under the same names.
+            ChangedInputs: an earlier run in this folder read other files under the same names.
         """
         changed = [name for name, value in fingerprints.items() if self.status.fingerprints.get(name, value) != value]
         # Where nothing was asked yet, nothing can be mixed: a mended file is what the user wants.
         if changed and (read_predictions(self.folder) or has_begun(self.folder)):
-            raise UserError(
-                f"{self.folder}: was begun with other files of {', '.join(sorted(changed))}. "
-                f"Give a new hydra.run.dir, or delete this folder"
-            )
+            raise ChangedInputs(self.folder, changed)
         self.set(fingerprints={**self.status.fingerprints, **fingerprints})
 
     def finish(self, metrics: Record) -> None:
         """Writes metrics.json and marks the run done."""
         write_json(self.folder / "metrics.json", metrics)
-        self.set(state="done", error=None, end=_now())
+        self.set(state="done", error=None, end=now())
 
     def _write_status(self) -> None:
         write_json(self.folder / "status.json", self.status)
@@ -132,36 +159,101 @@ def read_status(folder: Path) -> Status | None:
         status = Status.model_validate_json((folder / "status.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    if status.state == "running" and not _is_alive(status):
+    if status.state == "running" and owner_of(folder) is None:
         return status.model_copy(update={"state": "interrupted"})
     return status
 
 
-def is_done(folder: Path, config: Mapping[str, Any], product: str = "metrics.json") -> bool:
+def is_done(folder: Path, config: Mapping[str, Any], fingerprints: Callable[[], Mapping[str, str]]) -> bool:
     """Whether the run of a config is done in a folder, and need not be done again.
 
     Args:
         folder: the run's folder.
         config: the resolved config.
-        product: what a run that is done leaves.
+        fingerprints: of the inputs as they are now; asked only if a file was touched since the run read it.
 
     Raises:
+        ChangedInputs: the run that is done there read other files under the same names.
         UserError: a run of another config is done there.
     """
-    status = read_status(folder)
-    if status is None or status.state != "done" or not (folder / product).exists():
+    if not _has_ended(folder):
         return False
     check_folder(folder, config)
+    if is_finished(folder, config):
+        return True
+    status = read_status(folder)
+    assert status is not None
+    now_there = fingerprints()
+    changed = [name for name, value in now_there.items() if status.fingerprints.get(name, value) != value]
+    if changed:
+        raise ChangedInputs(folder, changed)
+    with suppress(UserError):  # in a folder that may only be read, it is found out again next time
+        write_json(folder / "status.json", status.model_copy(update={"inputs": signature(config)}))
     return True
 
 
-def write_failure(folder: Path, error: str) -> None:
-    """Records that a run failed before it had opened its folder; what an earlier run left there stays."""
-    if read_status(folder) is not None:
+def is_finished(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
+    """Whether a run is done in a folder, and no file that it read was touched since.
+
+    Args:
+        folder: the run's folder.
+        config: the resolved config; None: as the run wrote it down.
+    """
+    status = read_status(folder)
+    if status is None or not _has_ended(folder):
+        return False
+    return status.inputs in (None, signature(config or from_yaml(folder / "config.yaml")))
+
+
+def _has_ended(folder: Path) -> bool:
+    status = read_status(folder)
+    return status is not None and status.state == "done" and any((folder / name).exists() for name in _PRODUCTS)
+
+
+def put_aside(folder: Path) -> Path:
+    """Moves a cell's folder out of its sweep, whole, to where it does not count; returns where it is now.
+
+    Raises:
+        UserError: it cannot be moved.
+    """
+    with writing(folder):
+        beside = folder.parent / "replaced"
+        beside.mkdir(exist_ok=True)
+        number = 1
+        while (beside / f"{folder.name}.{number}").exists():
+            number += 1
+        return folder.rename(beside / f"{folder.name}.{number}")
+
+
+def write_failure(folder: Path, config: Mapping[str, Any], error: str) -> None:
+    """Records that a run failed before it had opened its folder; what an earlier run asked and found there stays.
+
+    Args:
+        folder: the run's folder; made if missing.
+        config: the resolved config.
+        error: why.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    before, end = read_status(folder), now()
+    if before is not None:
+        if before.state in ("failed", "interrupted"):
+            write_json(folder / "status.json", before.model_copy(update={"state": "failed", "error": error}))
         return
-    now = _now()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", to_yaml(config))
+    own = Owner.here()
     status = Status(
-        state="failed", config_hash="", error=error, start=now, end=now, host=socket.gethostname(), pid=os.getpid()
+        state="failed",
+        config_hash=config_hash(config),
+        error=error,
+        start=end,
+        end=end,
+        host=own.host,
+        pid=own.pid,
+        pid_start=own.pid_start,
     )
     write_json(folder / "status.json", status)
 
@@ -185,7 +277,8 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuses a folder that this config cannot be written to; leaves nothing.
 
     Raises:
-        UserError: another config's run, a living process, or no permission.
+        HeldFolder: a living process writes to it.
+        UserError: another config's run, or no permission.
     """
     problem = place_problem(folder)
     if problem is not None:
@@ -196,8 +289,9 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     if status.config_hash not in ("", config_hash(config)):
         keys = _told(_differing_keys(folder, config))
         raise UserError(f"{folder}: holds another run, which differs in {keys}. Give a new hydra.run.dir, or delete it")
-    if status.state == "running" and status.pid != os.getpid():
-        raise UserError(f"{folder}: process {status.pid} on {status.host} is writing to it. Wait, or stop that process")
+    owner = owner_of(folder)
+    if owner is not None:
+        raise HeldFolder(folder, owner)
 
 
 def _told(keys: list[str]) -> str:
@@ -214,21 +308,8 @@ def _differing_keys(folder: Path, config: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
-def _is_alive(status: Status) -> bool:
-    if status.host != socket.gethostname():
-        return True  # nothing here can tell; the other machine's process may well be running
-    # The number alone does not do: it may have gone to a later process.
-    return _process_start(status.pid) == status.pid_start
-
-
-def _process_start(pid: int) -> float | None:
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return None
-
-
-def _now() -> str:
+def now() -> str:
+    """This moment as records write it: ISO 8601, UTC, to the millisecond."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bridgex.records.relations import FreezeComparison, Relations, RunGroup
 from bridgex.records.train_sweep import TrainSummary
+from bridgex.report.terminal import show_not_done
 
 
 def show_relations(found: Relations, page: Path, console: Console | None = None) -> None:
@@ -27,9 +28,7 @@ def show_train_sweep(summary: TrainSummary, found: Relations, page: Path, consol
     """Prints how many cells are done, what went wrong with the others, what survives, and where the page lies."""
     console = console or Console()
     states = Counter(row.state for row in summary.cells)
-    for row in summary.cells:
-        if row.state != "done":
-            _line(console, f"{row.cell}: {row.state}: {row.error}")
+    show_not_done([(row.cell, row.state, row.error) for row in summary.cells], console)
     counts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     _line(console, f"{len(summary.cells)} cells: {counts}")
     for group in found.groups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -61,14 +61,30 @@ def show_cell(folder: Path, console: Console | None = None) -> None:
 def show_sweep(summary: Summary, page: Path, console: Console | None = None) -> None:
     """Prints how many cells are done, what went wrong with the others, and where the page lies."""
     console = console or Console()
+    show_not_done([(row.cell, row.state, row.error) for row in summary.cells], console)
     states = Counter(row.state for row in summary.cells)
-    for row in summary.cells:
-        if row.state != "done":
-            console.print(Text(f"{row.cell}: {row.state}: {row.error}"), soft_wrap=True)
     console.print(
         Text(f"{len(summary.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items())))
     )
     console.print(Text(f"page: {_short(page)}"), soft_wrap=True)
+
+
+def show_not_done(rows: Iterable[tuple[str, str, str | None]], console: Console) -> None:
+    """Prints a table of the cells that are not done, and why; nothing where all are.
+
+    Args:
+        rows: of each cell its folder's name, state and error.
+        console: where to.
+    """
+    wrong = [row for row in rows if row[1] != "done"]
+    if not wrong:
+        return
+    table = Table(title="not done", title_justify="left")
+    for heading in ("cell", "state", "why"):
+        table.add_column(heading, overflow="fold")
+    for cell, state, error in wrong:
+        table.add_row(Text(cell), Text(state), Text(error or ""))
+    console.print(table)
 
 
 def verdict_line(metrics: Metrics) -> str:

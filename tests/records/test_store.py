@@ -14,6 +14,7 @@ import pytest
 
 from bridgex.errors import UserError
 from bridgex.records import store
+from bridgex.records.claim import HeldFolder
 from bridgex.records.predictions import PredictionWriter
 from bridgex.records.schema import Metrics, Prediction, RouteScore
 
@@ -96,13 +97,11 @@ def test_a_process_that_is_gone_leaves_an_interrupted_run(tmp_path: Path) -> Non
 
 
 def test_a_living_process_keeps_its_folder(tmp_path: Path) -> None:
-    with store.RunFolder.open(tmp_path, CONFIG) as run:
-        run.set(pid=os.getppid(), pid_start=store._process_start(os.getppid()))
-        with pytest.raises(UserError, match=f"process {os.getppid()} on {socket.gethostname()} is writing to it"):
-            store.check_folder(tmp_path, CONFIG)
-        # The same number with another start is a later process, which has nothing to do with this run.
-        run.set(pid_start=1.0)
-        store.check_folder(tmp_path, CONFIG)
+    with store.RunFolder.open(tmp_path, CONFIG):
+        for begin in (store.check_folder, store.RunFolder.open):
+            with pytest.raises(HeldFolder, match=f"process {os.getpid()} on {socket.gethostname()} is writing to it"):
+                begin(tmp_path, CONFIG)
+    store.check_folder(tmp_path, CONFIG)
 
 
 def test_changed_files_are_refused_by_name_once_something_was_asked(tmp_path: Path) -> None:
