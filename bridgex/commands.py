@@ -15,14 +15,28 @@ from bridgex.exits import USER_MISTAKE, guard
 def main() -> NoReturn:
     """`bridgex`: what needs no run.
 
-    `bridgex report PATH...` makes pages again from records, `bridgex relate PATH...` relates finished runs of train.py
-    with each other, `bridgex models [PATH...]` says of which models the neurons
-    can be read, `bridgex data list|fetch|doctor` lists, fetches and checks data sets.
+    `bridgex status SWEEP` says how far a sweep is, `bridgex report PATH...` makes pages again from records, `bridgex
+    sync PATH...` the W&B mirrors, `bridgex relate PATH...` relates finished runs of train.py with each other, `bridgex
+    models [PATH...]` says of which models the neurons can be read, `bridgex data list|fetch|doctor` lists, fetches and
+    checks data sets.
     """
     parser = ArgumentParser(prog="bridgex", description="What needs no run.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="make the pages of runs and sweeps again from their files")
     report.add_argument("path", nargs="+", type=Path, help="folder of a run or of a sweep")
+    report.add_argument("--wandb", action="store_true", help="publish a W&B report of each sweep, too")
+    status = commands.add_parser("status", help="say how far a sweep is: done, running where, failed, left")
+    status.add_argument("path", type=Path, help="folder of a sweep")
+    sync = commands.add_parser("sync", help="make the W&B mirrors of runs again from their files, and send them")
+    sync.add_argument("path", nargs="+", type=Path, help="folder of a run, or of a sweep: all its runs")
+    for command in (report, sync):
+        command.add_argument("--project", help="of W&B; not given: as the run's config says, else bridgex")
+        command.add_argument(
+            "--entity", help="user or team at W&B; not given: as the run's config says, else the key's"
+        )
+    sync.add_argument(
+        "--mode", choices=("auto", "online", "offline"), help="auto, if not given: online with an API key"
+    )  # fmt: skip
     relate = commands.add_parser("relate", help="relate finished runs of train.py: over seeds, sources and freezing")
     relate.add_argument("path", nargs="+", type=Path, help="folder of a run, or of a sweep, whose subfolders are runs")
     relate.add_argument(
@@ -38,7 +52,9 @@ def main() -> NoReturn:
     except SystemExit as stop:  # argparse has printed its line
         sys.exit(USER_MISTAKE if stop.code else 0)
     runs: dict[str, Callable[[], None]] = {
-        "report": lambda: _report(arguments.path),
+        "report": lambda: _report(arguments),
+        "sync": lambda: _sync(arguments),
+        "status": lambda: _status(arguments.path),
         "relate": lambda: _relate(arguments.path, arguments.out),
         "models": lambda: _models(arguments.path),
         "data": lambda: _data(arguments),
@@ -46,13 +62,38 @@ def main() -> NoReturn:
     sys.exit(guard(runs[arguments.command]))
 
 
-def _report(paths: list[Path]) -> None:
+def _report(arguments: Namespace) -> None:
     from bridgex.report.html import write_page
 
-    for path in paths:
+    for path in arguments.path:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder. Give the folder of a run or of a sweep")
         print(write_page(path))
+    if arguments.wandb:
+        from bridgex.report.wandb_report import publish
+
+        for line in publish(arguments.path, arguments.project, arguments.entity):
+            print(line, flush=True)
+
+
+def _sync(arguments: Namespace) -> None:
+    from bridgex.lit.wandb_sync import sync
+
+    for line in sync(arguments.path, arguments.project, arguments.entity, arguments.mode):
+        print(line, flush=True)
+
+
+def _status(path: Path) -> None:
+    from bridgex.records.progress import progress_of
+    from bridgex.report.status_table import show_status
+
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder. Give the folder of a sweep, e.g. outputs/sweeps/default")
+    if (path / "status.json").is_file():
+        raise UserError(f"{path}: is the folder of one run. Give that of a sweep, or look at {path / 'status.json'}")
+    if not progress_of(path).cells:
+        raise UserError(f"{path}: holds no sweep (folders that hold a status.json, or a plan). Give a sweep's folder")
+    show_status(path)
 
 
 def _relate(paths: list[Path], out: Path | None) -> None:

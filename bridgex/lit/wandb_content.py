@@ -1,4 +1,4 @@
-"""What of a run's records is mirrored: tables and figures; no W&B in here."""
+"""What of a run's records is mirrored in tables; no W&B in here."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import MeasureRow, Miss, Prediction
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _MAX_MEASURES = 10_000
 
@@ -43,7 +40,7 @@ _PREDICTION = (
 def ranking_sheets(folder: Path) -> Iterator[Sheet]:
     """The tables `ranking` and `routes`, as far as their files are there."""
     rows = [
-        [strategy, candidate, *_ends(found), *map(found.get, _RANKING), found.get("rank") == 1]
+        [strategy, candidate, *ends(found), *map(found.get, _RANKING), found.get("rank") == 1]
         for strategy, ranking in (read_json(folder / "ranking.json").get("strategies") or {}).items()
         for candidate, found in (ranking.get("scores") or {}).items()
     ]
@@ -52,7 +49,7 @@ def ranking_sheets(folder: Path) -> Iterator[Sheet]:
         yield Sheet("ranking", columns, rows, len(rows))
     rows = [
         [
-            route, found.get("score"), *_ends(found), found.get("n"),
+            route, found.get("score"), *ends(found), found.get("n"),
             *((found.get("misses") or {}).get(miss, 0) for miss in get_args(Miss)),
             *map((found.get("bridge_step") or {}).get, _BRIDGE_STEP),
         ]
@@ -122,54 +119,6 @@ def _spread(items: list[int]) -> list[int]:
     return [items[place] for place in places]
 
 
-def ranking_figures(ranking: Mapping[str, Any]) -> dict[str, Figure]:
-    """Scores with their 95 % intervals, best first; the chosen candidate is filled."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    found = {name: s["scores"] for name, s in (ranking.get("strategies") or {}).items() if s.get("scores")}
-    if not found:
-        return {}
-    num_columns, tallest = min(3, len(found)), max(map(len, found.values()))
-    num_rows = math.ceil(len(found) / num_columns)
-    with matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(4 * num_columns, num_rows * (1.2 + 0.3 * tallest)), layout="constrained")
-        for place, (strategy, scores) in enumerate(found.items(), start=1):
-            axes = figure.add_subplot(num_rows, num_columns, place)
-            order = sorted(scores, key=lambda code: scores[code].get("rank") or math.inf, reverse=True)
-            for height, code in enumerate(order):
-                score, (low, high) = scores[code].get("score"), _ends(scores[code])
-                if low is not None and high is not None:
-                    axes.plot([low, high], [height, height], color="0.5", linewidth=2)
-                if score is not None:
-                    fill = "full" if code == ranking.get("chosen") else "none"
-                    axes.plot(score, height, "o", color="C0", fillstyle=fill)
-            axes.set_yticks(range(len(order)), order)
-            axes.set_ylim(-0.5, len(order) - 0.5)
-            axes.set_title(f"{ranking.get('pair')}: {strategy}")
-    return {"ranking": figure}
-
-
-def block_figure(strategy: str, scores: Mapping[str, Mapping[int, float]], ranking: Mapping[str, Any]) -> Figure:
-    """A heat map of the raw scores, blocks by candidates; a star marks the blocks that counted."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    blocks = sorted({block for by_block in scores.values() for block in by_block})
-    counted = (ranking.get("strategies") or {}).get(strategy, {}).get("blocks") or []
-    values = [[by_block.get(block, math.nan) for block in blocks] for by_block in scores.values()]
-    with matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(3 + 0.35 * len(blocks), 1.5 + 0.35 * len(scores)), layout="constrained")
-        axes = figure.subplots()
-        drawn = axes.imshow(values, aspect="auto", cmap="viridis")
-        axes.set_xticks(range(len(blocks)), [f"{block}*" if block in counted else str(block) for block in blocks])
-        axes.set_yticks(range(len(scores)), list(scores))
-        axes.set_xlabel("block (* counted)")
-        axes.set_title(f"{ranking.get('pair')}: {strategy}, raw")
-        figure.colorbar(drawn, ax=axes)
-    return figure
-
-
 def block_scores(folder: Path) -> dict[str, dict[str, dict[int, float]]]:
     """Raw scores by strategy, candidate and block, where there are any."""
     found: dict[str, dict[str, dict[int, float]]] = {}
@@ -181,7 +130,8 @@ def block_scores(folder: Path) -> dict[str, dict[str, dict[int, float]]]:
     return found
 
 
-def _ends(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+def ends(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """A record's 95 % interval."""
     low, high = record.get("ci95") or (None, None)
     return low, high
 

@@ -19,7 +19,9 @@ _RELATION = (
 def train_summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Values of one run by name; empty for a run of evaluate.py."""
     transfer: Mapping[str, Mapping[str, Any]] = metrics.get("transfer") or {}
-    gaps = [score["gap"] for score in transfer.values() if score.get("gap") is not None]
+    # As in the run's own means: a language that chose the frozen blocks is left out.
+    unreported = metrics.get("unreported") or []
+    gaps = [score["gap"] for code, score in transfer.items() if score.get("gap") is not None and code not in unreported]
     sources = [score["score"] for score in transfer.values() if score.get("gap") is None]
     controls = metrics.get("controls") or {}
     found = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -19,6 +20,7 @@ class WandbServer:
         history: by run id, its history rows.
         files: by path, the bytes that were sent, of runs (`<run>/<path>`) and of artifacts (`<artifact>/<path>`).
         artifacts: what each artifact said of itself, in the order of arrival.
+        reports: by id, what was last sent of a report: its title, its blocks, how often it was sent.
         stalls: what waits until the server is closed: uploads of files, or questions after a run was opened.
     """
 
@@ -27,6 +29,7 @@ class WandbServer:
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.files: dict[str, bytes] = {}
         self.artifacts: list[dict[str, Any]] = []
+        self.reports: dict[str, dict[str, Any]] = {}
         self.stalls = stalls
         self.closed = threading.Event()
         owner = self
@@ -89,7 +92,50 @@ class WandbServer:
             return {"viewer": {**made, "entity": "someone", "flags": "{}", "teams": {"edges": []}}}
         if operation == "ServerFeaturesQuery":
             return {"serverInfo": {"features": []}}
+        if operation in ("GetDefaultEntity", "GetProjects", "ProjectInternalId", "ProjectViews", "Runs", "upsertView"):
+            return self._answer_public(operation, given)
         return {"project": None}  # the type of an artifact that is not there yet
+
+    def _answer_public(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
+        """What wandb.Api and the library of reports ask for."""
+        page = {"endCursor": None, "hasNextPage": False}
+        projects = {run["project"] for run in self.runs.values()}
+        if operation == "GetDefaultEntity":
+            return {"viewer": {"id": "1", "entity": "someone"}}
+        if operation == "GetProjects":
+            nodes = [
+                {"id": name, "name": name, "entityName": "someone", "createdAt": "2026-01-01", "isBenchmark": False,
+                 "user": None}
+                for name in projects
+            ]  # fmt: skip
+            edges = [{"node": node, "cursor": node["id"]} for node in nodes]
+            return {"models": {"edges": edges, "pageInfo": page}}
+        if operation == "upsertView":
+            key = given.get("id") or f"report-{len(self.reports) + 1}"
+            before = self.reports.get(key, {"times": 0})
+            self.reports[key] = {**given, "spec": json.loads(given["spec"]), "times": before["times"] + 1}
+            return {"upsertView": {"view": self._view(key), "inserted": not before["times"]}}
+        name = given.get("projectName") or given.get("project")
+        if name not in projects:
+            return {"project": None}
+        if operation == "ProjectInternalId":
+            return {"project": {"id": "1", "internalId": "17"}}
+        if operation == "ProjectViews":
+            edges = [{"node": self._view(key), "cursor": key} for key in self.reports]
+            return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
+        (group,), (names,) = (list(part.values()) for part in json.loads(given["filters"])["$and"])
+        found = [key for key, run in self.runs.items() if run.get("groupName") == group and key in names["$in"]]
+        runs = {"edges": [], "pageInfo": page}
+        return {"project": {"internalId": "17", "runCount": len(found), "readOnly": False, "runs": runs}}
+
+    def _view(self, key: str) -> dict[str, Any]:
+        sent = self.reports[key]
+        project = {"id": "1", "name": sent["projectName"], "entityName": sent["entityName"]}
+        return {
+            "id": key, "type": "runs", "name": sent["name"], "displayName": sent["displayName"],
+            "description": sent["description"], "project": project, "spec": json.dumps(sent["spec"]),
+            "user": None, "createdAt": "2026-01-01", "updatedAt": "2026-01-01",
+        }  # fmt: skip
 
     def _bucket(self, run: str) -> dict[str, Any] | None:
         if run not in self.runs:
@@ -121,9 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
         answer: dict[str, Any] = {}
         if self.path == "/graphql":
             asked = json.loads(body)
-            if fake.stalls == "questions" and fake.runs and asked["operationName"] != "UpsertBucket":
+            named = re.search(r"\b(?:query|mutation)\s+(\w+)", asked["query"])
+            operation = asked.get("operationName") or (named[1] if named else "")
+            if fake.stalls == "questions" and fake.runs and operation != "UpsertBucket":
                 fake.closed.wait()
-            answer = {"data": fake.answer(asked["operationName"], asked.get("variables") or {})}
+            answer = {"data": fake.answer(operation, asked.get("variables") or {})}
         elif self.path.endswith("/file_stream"):
             sent = json.loads(body)
             run = self.path.split("/")[-2]

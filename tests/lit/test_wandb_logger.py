@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from bridgex.config import command
 from bridgex.config.settings import LoggerSettings
 from bridgex.lit import wandb_content, wandb_logger
 from bridgex.lit.wandb_logger import mirror_run
+from bridgex.records.mirror import Identity
 from tests.fakes.wandb_server import WandbServer
 
 KEY = "0123456789" * 4
@@ -38,6 +40,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
     monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_configdir())  # its list of fonts takes a second to make
+    monkeypatch.setattr(wandb_logger, "_silent", set())
     monkeypatch.chdir(tmp_path)
 
 
@@ -78,7 +81,7 @@ def make_run(folder: Path) -> Path:
 
 
 def mirror(folder: Path, run_id: str = "abc", group: str = "grid", **options: Any) -> str:
-    return mirror_run(folder, LoggerSettings(name="wandb", **options), group=group, job_type="evaluate", run_id=run_id)
+    return mirror_run(folder, LoggerSettings(name="wandb", **options), Identity(group, "evaluate", run_id))
 
 
 def place_of(line: str) -> Path:
@@ -182,22 +185,20 @@ def test_an_offline_mirror_holds_the_run_and_can_be_sent(
     assert any(path.endswith(".table.json") and SCRIPT.encode() in body for path, body in server.files.items())
 
 
-def test_runs_of_one_process_stay_apart_and_a_second_mirror_replaces_the_first(tmp_path: Path) -> None:
-    one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
-    (two / "metrics.json").unlink()
-    (two / "status.json").write_text(json.dumps({"state": "failed", "error": "out of memory"}))
-    shared = str(tmp_path / "shared folder")
-    places = [place_of(mirror(one, "one", "g1")), place_of(mirror(two, "two", "g2", dir=shared))]
-    again = place_of(mirror(one, "one", "g1"))
-    found = [read_back(place) for place in (again, Path(str(places[1]).strip("'")))]
-    assert [item["run"][0]["run_id"] for item in found] == ["one", "two"]
-    assert [item["run"][0]["run_group"] for item in found] == ["g1", "g2"]
-    summaries = [{key: v for record in item["summary"] for key, v in record["update"].items()} for item in found]
-    assert ("score/direct" in summaries[0], "score/direct" in summaries[1]) == (True, False)
-    assert (summaries[1]["state"], summaries[1]["error"]) == ("failed", "out of memory")
-    assert [record["exit_code"] for record in found[1]["exit"]] == [1]
-    assert [path.name for path in (one / "wandb").glob("*run-*")] == [again.name]
-    assert not (two / "wandb").exists()
+def test_a_second_mirror_replaces_the_first_wherever_it_is_kept(tmp_path: Path) -> None:
+    folder, shared = make_run(tmp_path / "run"), tmp_path / "shared folder"
+    (folder / "metrics.json").unlink()
+    (folder / "status.json").write_text(json.dumps({"state": "failed", "error": "out of memory"}))
+    mirror(folder, "two", "g2", dir=str(shared))
+    again = Path(str(place_of(mirror(folder, "two", "g2", dir=str(shared)))).strip("'"))
+    assert [path.name for path in (shared / "wandb").glob("*run-*")] == [again.name]
+    assert not (folder / "wandb").exists()
+    found = read_back(again)
+    assert [(run["run_id"], run["run_group"]) for run in found["run"]] == [("two", "g2")]
+    summary = {key: value for record in found["summary"] for key, value in record["update"].items()}
+    assert (summary["state"], summary["error"]) == ("failed", "out of memory")
+    assert "score/direct" not in summary
+    assert [record["exit_code"] for record in found["exit"]] == [1]
 
 
 def test_an_open_run_of_the_users_own_is_left_alone(tmp_path: Path, repository: Path) -> None:
@@ -207,8 +208,9 @@ import wandb
 from pathlib import Path
 from bridgex.config.settings import LoggerSettings
 from bridgex.lit.wandb_logger import mirror_run
+from bridgex.records.mirror import Identity
 own = wandb.init(mode="offline", id="own", settings=wandb.Settings(silent=True, console="off"))
-print(mirror_run(Path("run"), LoggerSettings(name="wandb"), group="g", job_type="evaluate", run_id="abc"))
+print(mirror_run(Path("run"), LoggerSettings(name="wandb"), Identity("g", "evaluate", "abc")))
 assert wandb.run is own
 own.log({"x": 1})
 own.finish()
@@ -229,38 +231,68 @@ own.finish()
 
 def test_a_host_that_refuses_is_left_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert wandb_logger._INIT_SECONDS <= 12
-    monkeypatch.setattr(wandb_logger, "_INIT_SECONDS", 3.0)  # the test need not wait as long as a user may have to
-    folder, start = make_run(tmp_path / "run"), time.perf_counter()
+    monkeypatch.setenv("WANDB_BASE_URL", "http://me:hunter2@127.0.0.1:9")
+    monkeypatch.setattr(wandb_logger, "_INIT_SECONDS", 2.0)  # the test need not wait as long as a user may have to
+    folder = make_run(tmp_path / "run")
     line = mirror(folder)
-    assert time.perf_counter() - start < 20 * SLOW
-    assert line.startswith("W&B: offline (CommError: ")
-    assert KEY not in line
+    assert line.startswith("W&B: offline (no answer from http://***@127.0.0.1:9 within 2 s), send it with: wandb sync")
     assert [path.name for path in (folder / "wandb").glob("*run-*")] == [place_of(line).name]
     assert "score/direct" in json.dumps(read_back(place_of(line))["summary"])
 
 
-def test_online_the_run_arrives_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_run(tmp_path / "run")
+def test_a_host_that_never_answers_costs_under_twenty_seconds_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [make_run(tmp_path / name) for name in ("one", "two")]
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with socket.create_server(("127.0.0.1", 0)) as hole:  # the system takes calls, and nobody ever answers
+        url = f"http://127.0.0.1:{hole.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        start = time.perf_counter()
+        first = mirror(folders[0], "one")
+        middle = time.perf_counter()
+        second = mirror(folders[1], "two")
+    assert first.startswith(f"W&B: offline (no answer from {url} within 8 s), send it with: wandb sync one/")
+    assert second.startswith(
+        "W&B: offline (no answer to an earlier run of this command), send it with: wandb sync two/"
+    )
+    assert wandb_logger._INIT_SECONDS < middle - start < 20 * SLOW
+    assert time.perf_counter() - middle < wandb_logger._INIT_SECONDS * SLOW
+    assert wandb_logger._silent == {url}, "another server would be asked"
+
+
+def test_online_the_run_arrives_once_and_no_secret_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run(tmp_path / "run")
+    address, token = "https://me:swordfish@host/m", "hf_" + "aB3" * 12
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-no-known-form")
+    with (folder / "config.yaml").open("a") as config:
+        config.write(f"model:\n  name: toy\n  path: {address}\n  note: a-token-of-no-known-form\n")
+    status = {"state": "done", "notes": [f"read {address}"], "error": f"once {KEY}, {token}"}
+    (folder / "status.json").write_text(json.dumps(status))
+    (folder / "report.html").write_text(f"<p>{address}, {KEY}</p>")
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        line = mirror(folder, entity="someone")
+        line = mirror(folder, entity="someone", max_rows=20)
         assert line == f"W&B: {server.url}/someone/bridgex/runs/abc"
-        assert mirror(folder, entity="someone") == line
+        assert mirror(folder, entity="someone", max_rows=20) == line
     assert list(server.runs) == ["abc"]
     run = server.runs["abc"]
-    assert (run["groupName"], run["jobType"], run["displayName"]) == ("grid", "evaluate", "qaa-qaf bli")
+    assert (run["groupName"], run["jobType"], run["displayName"]) == ("grid", "evaluate", "toy qaa-qaf bli")
     assert run["summary"]["score/direct"] == 0.5
     assert json.loads(run["config"])["seed"] == {"value": 3}
+    assert json.loads(run["config"])["model"]["value"]["path"] == "https://***@host/m"
+    assert run["summary"]["error"] == "once ***, ***"
     rows = [row for row in server.history["abc"] if "hsic_raw/en" in row]
     assert [(row["block"], row["hsic_raw/en"]) for row in rows] == [(2, 0.1), (3, 0.3)], "the second mirror adds none"
     assert {item["artifactTypeName"] for item in server.artifacts} == {"run_table", "predictions", "ranking"}
+    assert "tables/predictions_20_of_100" in run["summary"], "the table is capped and says so"
     arrived = [body for path, body in server.files.items() if path.endswith("predictions.jsonl")]
-    assert arrived[0] == (folder / "predictions.jsonl").read_bytes()
-    left = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert not [path for path in left if KEY.encode() in path.read_bytes()]
+    assert arrived[0] == (folder / "predictions.jsonl").read_bytes(), "the artifact is whole"
+    left = b"".join(path.read_bytes() for path in (folder / "wandb").rglob("*") if path.is_file())
+    sent = json.dumps([server.runs, server.history, server.artifacts]).encode() + b"".join(server.files.values())
+    for secret in (KEY, "swordfish", token, "a-token-of-no-known-form", "hunter2"):
+        assert secret.encode() not in left + sent
     assert not list((folder / "wandb").glob("staging*"))
 
 
