@@ -42,7 +42,10 @@ bench: $(STAMP) ## measure the claims of speed and of the toy world; one JSON li
 	$(BIN)/python -m bench.toy_world --world bridgex/toy
 
 docs: $(STAMP) ## build the documentation into site/
-	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -c 'import mkdocs, nbconvert' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/make_config_reference.py
+	$(BIN)/python docs/make_licences.py
+	$(BIN)/python docs/draw_concepts.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove everything that was installed or built

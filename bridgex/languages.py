@@ -14,15 +14,20 @@ of them calls its files or configs:
   Twi (`aka`, which has features where `twi` has next to none).
 - `resource` is the class 0 (least) to 5 (most) of Joshi et al. 2020, "The State and Fate of Linguistic Diversity and
   Inclusion in the NLP World"; for toy languages, 5 hub, 3 moderate, 1 low.
+
+The environment variable `BRIDGEX_LANGUAGES` may name a CSV file with languages of one's own. It has the same columns,
+of which `branch`, `resource` and those of data sets may be left out; none of its codes may be in the table already.
 """
 
 import csv
 import difflib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 
 from bridgex.errors import UserError
@@ -35,6 +40,24 @@ CANDIDATES = ("en", "de", "fr", "it", "pt", "es")
 
 TOY_CANDIDATES = ("qaa", "qad", "qag", "qaj")
 """Default bridge candidates of a pair of toy languages: the four hubs."""
+
+OWN_TABLE = "BRIDGEX_LANGUAGES"
+"""The environment variable that names a file of one's own languages."""
+
+_REQUIRED = ("code", "name", "english", "family", "script", "iso639_3")
+_COLUMNS = (*_REQUIRED, "branch", "resource", *DATASETS)
+_FORMS = MappingProxyType(
+    {
+        "code": (r"[a-z]{2,3}(_[a-z0-9]+)?", "two or three letters a-z, and _ before a variant, e.g. xx or xxx_north"),
+        # A name in a prompt must not be able to end the prompt's quotes or to look like its arrow.
+        "name": (r'[^"“”:→]+', "the language's name for itself, without quotes, colon and arrow"),
+        "english": (r".+", "its English name"),
+        "family": (r".+", "its family, e.g. Uralic"),
+        "script": (r"[A-Z][a-z]{3}", "an ISO 15924 code, e.g. Latn"),
+        "iso639_3": (r"[a-z]{3}", "three letters a-z"),
+        "resource": (r"[0-5]?", "0 to 5, or empty"),
+    }
+)
 
 # What people type that neither a name nor a code of the table explains: withdrawn codes (iw, in), ISO 639-2/B codes
 # (ger, fre), country codes taken for language codes (jp, cn), and what YAML makes of an unquoted `no`.
@@ -190,9 +213,18 @@ class Pair:
 
 @cache
 def all_languages() -> tuple[Language, ...]:
-    """All languages in the table's order: real ones by code, then toy ones."""
+    """All languages: real ones by code, those of `BRIDGEX_LANGUAGES` among them, then toy ones.
+
+    Raises:
+        UserError: `BRIDGEX_LANGUAGES` names a file that cannot be read or has mistakes, one line each.
+    """
     text = files("bridgex").joinpath("languages.csv").read_text(encoding="utf-8")
-    return tuple(_from_row(row) for row in csv.DictReader(text.splitlines()))
+    shipped = tuple(_from_row(row) for row in csv.DictReader(text.splitlines()))
+    named = os.environ.get(OWN_TABLE)
+    if not named:
+        return shipped
+    everything = [*shipped, *_own_languages(named, shipped)]
+    return tuple(sorted(everything, key=lambda entry: (entry.is_toy, entry.code)))
 
 
 def language(code: str) -> Language:
@@ -269,6 +301,52 @@ def _from_row(row: Mapping[str, str]) -> Language:
         iso639_3=row["iso639_3"],
         **{dataset: row[dataset] or None for dataset in DATASETS},
     )
+
+
+def _own_languages(named: str, shipped: Sequence[Language]) -> list[Language]:
+    given = f"{OWN_TABLE}={named}"
+    try:
+        reader = csv.DictReader(Path(named).expanduser().read_text(encoding="utf-8-sig").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"{given}: cannot be read ({reason}). Give a CSV file, or unset {OWN_TABLE}") from None
+    columns = list(reader.fieldnames or ())
+    problems = [
+        f"{given}: no column {name!r}. Needed: {', '.join(_REQUIRED)}" for name in _REQUIRED if name not in columns
+    ]
+    problems += [
+        f"{given}: column {name!r} is not known. Allowed: {', '.join(_COLUMNS)}"
+        for name in columns
+        if name not in _COLUMNS
+    ]
+    if problems:
+        raise UserError(*problems)
+    taken = {entry.code: entry.english for entry in shipped}
+    found: list[Language] = []
+    for row in reader:
+        place = f"{given}, line {reader.line_num}"
+        wrong = _row_problems(row, taken)
+        problems += [f"{place}: {line}" for line in wrong]
+        if not wrong:
+            found.append(_from_row({name: (row.get(name) or "").strip() for name in _COLUMNS}))
+            taken[found[-1].code] = found[-1].english
+    if problems:
+        raise UserError(*problems)
+    return found
+
+
+def _row_problems(row: Mapping[str | None, str | None], taken: Mapping[str, str]) -> list[str]:
+    if None in row:
+        return ["more cells than columns. Quote a cell that holds a comma"]
+    cells = {str(name): (value or "").strip() for name, value in row.items()}
+    forms = [(name, cells[name], *form) for name, form in _FORMS.items() if name in cells]
+    lines = [f"{name}={cell!r}: should be {words}" for name, cell, form, words in forms if not re.fullmatch(form, cell)]
+    code = cells["code"]
+    if code in taken:
+        lines.append(f"code={code!r}: is {taken[code]} already. Choose another code, e.g. {code}_own")
+    elif len(code) == 3 and "qaa" <= code <= "qtz":
+        lines.append(f"code={code!r}: qaa to qtz are the toy world's. Choose another code, e.g. {code}_own")
+    return lines
 
 
 @cache

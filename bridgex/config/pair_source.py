@@ -86,6 +86,7 @@ def _parse(path: str) -> Pair | None:
     group, _, name = path.partition("/")
     if group != "pair" or not name:
         return None
+    all_languages()  # a mistake in one's own table is not a mistake in the pair
     try:
         return Pair.parse(name)
     except UserError:

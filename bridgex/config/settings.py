@@ -95,9 +95,9 @@ class ModelSettings(Node):
 class PairSettings(Node):
     """The language pair, as `pair=<source>-<target>` makes it."""
 
-    name: str
-    source: str
-    target: str
+    name: str = Field(description="stands in folder names and tables")
+    source: str = Field(description="code of the input's language")
+    target: str = Field(description="code of the output's language")
 
     @property
     def pair(self) -> Pair:
@@ -142,7 +142,7 @@ class ProbeSettings(Node):
 class EngineSettings(Node):
     """What runs the model."""
 
-    name: Literal["hf", "vllm"]
+    name: Literal["hf", "vllm"] = Field(description="which one answers")
     batch_tokens: int | None = Field(
         None,
         ge=1,
@@ -170,7 +170,7 @@ class TrainerSettings(Node):
 class LoggerSettings(Node):
     """Where a finished run is mirrored to; the keys beside `name` are W&B's."""
 
-    name: Literal["none", "wandb"] = "none"
+    name: Literal["none", "wandb"] = Field("none", description="where to")
     project: str = Field("bridgex", min_length=1, description="where the run appears")
     entity: str | None = Field(None, description="user or team; null: the key's own default")
     mode: Literal["auto", "online", "offline", "disabled"] = Field(
@@ -209,13 +209,17 @@ class ReadsData(Protocol):
 class CacheSettings(Node):
     """Where runs share what they need not compute twice."""
 
-    dir: str
+    dir: str = Field(description="folder shared by all runs; safe to delete")
 
 
 class SweepSettings(Node):
-    """The folder of a multirun."""
+    """A multirun: where it writes, and how its cells are run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")]
+    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] = Field(description="a multirun writes to outputs/sweeps/<name>")
+    fail_fast: bool = Field(False, description="true: the first cell that fails ends the sweep")
+    cells_per_job: int = Field(
+        8, ge=1, description="on a cluster: cells of one model that a job runs one after the other, loading it once"
+    )
 
 
 TargetNode = Annotated[Target, BeforeValidator(Target.checked)]
@@ -238,7 +242,7 @@ class Settings(Node):
     data: DataSettings
     cache: CacheSettings
     sweep: SweepSettings
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds every random choice of a run")
 
 
 # What may change between two runs of which the second goes on with the first: none of it changes a number.

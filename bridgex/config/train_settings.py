@@ -63,7 +63,9 @@ class FinetuneSettings(Node):
 class FreezeSettings(Node):
     """What is not trained."""
 
-    name: Literal["none", "embeddings", "layers", "bottom", "by_correlation", "random"] = "none"
+    name: Literal["none", "embeddings", "layers", "bottom", "by_correlation", "random"] = Field(
+        "none", description="what is frozen, by which rule"
+    )
     embeddings: bool = Field(False, description="whether what lies below block 1 is frozen")
     layers: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="frozen blocks, from 1")
     bottom: int = Field(0, ge=0, description="blocks 1 to this one are frozen, and what lies below them")
@@ -132,7 +134,7 @@ class TrainSettings(Node):
     targets: Annotated[list[str] | None, BeforeValidator(_codes)] = Field(
         None, description="languages that are measured; null: all that the data have"
     )
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds the head, the order of rows and dropout")
 
     @field_validator("source", "targets")
     @classmethod
@@ -161,7 +163,7 @@ class ToyWorldSettings(Node):
 
     finetune: ToyRecipe
     sweep: SweepSettings
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds the world and the training")
 
 
 class EncoderSettings(Node):
@@ -170,7 +172,7 @@ class EncoderSettings(Node):
     finetune: EncoderRecipe
     data: DataSettings
     sweep: SweepSettings
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds the choice of text and the training")
 
 
 # Left out where the recipe of a new model has no such key, which is most of them.
