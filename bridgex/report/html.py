@@ -16,6 +16,7 @@ from bridgex.report.markup import Html, document, join, tag
 from bridgex.report.relate import relate_cells
 from bridgex.report.run_files import RunFiles, english, read_run
 from bridgex.report.sweep_page import sweep_page
+from bridgex.report.table_files import write_tables
 from bridgex.report.train_page import train_page
 from bridgex.report.train_run import read_train_run
 from bridgex.report.train_sweep_page import train_sweep_page
@@ -52,7 +53,7 @@ def write_run_page(folder: Path) -> Path:
 
 
 def write_sweep_page(folder: Path, cells: Sequence[Path]) -> Path:
-    """Writes `report.html` of a sweep; of one of train.py `relations.json` too.
+    """Writes `report.html` of a sweep and its tables as CSV and LaTeX; of one of train.py `relations.json` too.
 
     Args:
         folder: the sweep's folder.
@@ -67,8 +68,11 @@ def write_sweep_page(folder: Path, cells: Sequence[Path]) -> Path:
     if is_train_sweep(cells):
         found = relate_cells(cells)
         write_json(folder / RELATIONS_FILE, found)
-        return _write(folder, train_sweep_page(folder, cells, found))
-    return _write(folder, sweep_page(folder, cells))
+        page, tables = train_sweep_page(folder, cells, found)
+    else:
+        page, tables = sweep_page(folder, cells)
+    write_tables(folder, tables)
+    return _write(folder, page)
 
 
 def write_page(path: Path) -> Path:

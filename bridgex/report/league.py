@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +92,7 @@ class LeagueRow:
             through it; None for direct and oracle.
         chance_top1: the same for a random choice on the same pairs.
         spearman: with the candidates' scores, over pairs whose candidates differ; None where there is none.
+        seconds: to rank the candidates of a pair, mean; None for direct, random and oracle.
     """
 
     strategy: str
@@ -102,6 +104,7 @@ class LeagueRow:
     top1: Mean | None
     chance_top1: float
     spearman: Mean | None
+    seconds: float | None
 
 
 def league(cells: Sequence[Path]) -> list[LeagueRow]:
@@ -154,6 +157,7 @@ def _row(name: str, cells: Sequence[Compared], seed: int) -> LeagueRow | None:
         top1=_mean(cells, np.array([_top1(cell, name) for cell in cells]), seed),
         chance_top1=float(chance[~np.isnan(scores)].mean()),
         spearman=_mean(cells, np.array([_spearman(cell, name) for cell in cells]), seed),
+        seconds=_seconds(cells, name),
     )
 
 
@@ -213,6 +217,12 @@ def _top1(cell: Compared, name: str) -> float:
 def _spearman(cell: Compared, name: str) -> float:
     found = None if name in REFERENCES else rank_correlation(cell.rankings.get(name), cell.via)
     return np.nan if found is None else found
+
+
+def _seconds(cells: Sequence[Compared], name: str) -> float | None:
+    records = [cell.rankings.get(name) for cell in cells if name not in REFERENCES]
+    found = [record.seconds for record in records if record is not None and record.missing is None]
+    return fmean(found) if found else None
 
 
 def _mean(cells: Sequence[Compared], values: Floats, seed: int) -> Mean | None:

@@ -89,7 +89,9 @@ def section(key: str, title: str, *content: str) -> Section:
     return Section(key, title, join(*content))
 
 
-def document(title: str, head: str, sections: Sequence[Section | None], has_script: bool = False) -> str:
+def document(
+    title: str, head: str, sections: Sequence[Section | None], has_script: bool = False, is_wide: bool = False
+) -> str:
     """A whole page that fetches nothing.
 
     Args:
@@ -97,6 +99,7 @@ def document(title: str, head: str, sections: Sequence[Section | None], has_scri
         head: what stands above the list of contents.
         sections: in their order; None: nothing to show.
         has_script: whether its tables can be sorted.
+        is_wide: whether it takes more of a wide window, and paper on its side.
     """
     style, script = _part("style.css"), _part("page.js") if has_script else ""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -113,9 +116,8 @@ def document(title: str, head: str, sections: Sequence[Section | None], has_scri
         tag("style", Html(style)),
     )
     end = tag("script", Html(script)) if script else ""
-    page = tag(
-        "html", tag("head", meta), tag("body", tag("header", head, contents), tag("main", *body), end), lang="en"
-    )
+    inside = tag("body", tag("header", head, contents), tag("main", *body), end, class_="wide" if is_wide else None)
+    page = tag("html", tag("head", meta), inside, lang="en")
     return f"<!doctype html>\n{page}\n"
 
 

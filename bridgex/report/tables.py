@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from bridgex.report.markup import Html, join, scroll, tag
@@ -20,12 +21,16 @@ class Column(NamedTuple):
         is_number: aligned right.
         hint: what it holds, shown on pointing.
         can_sort: whether a sortable table can be sorted by it.
+        group: heading over it and its neighbours of the same group.
+        in_latex: whether a LaTeX table has it.
     """
 
     title: str
     is_number: bool = True
     hint: str = ""
     can_sort: bool = True
+    group: str = ""
+    in_latex: bool = True
 
 
 class Cell(NamedTuple):
@@ -33,15 +38,23 @@ class Cell(NamedTuple):
 
     Attributes:
         text: what stands there.
-        sort: what it is sorted by, where that is not its text.
+        sort: what it is sorted by, where that is not its text; of a number, what a CSV file holds.
         tint: 0 to 1, the depth of its colour.
         is_strong: bold.
+        plain: what stands there in a file, where that is not its text without markup.
+        ci95: the interval behind its number, which a CSV file holds in columns of its own.
+        mark: raised behind it in LaTeX: `*`, `†`.
+        kind: class of its colour.
     """
 
     text: str
     sort: float | str | None = None
     tint: float | None = None
     is_strong: bool = False
+    plain: str = ""
+    ci95: tuple[float, float] | None = None
+    mark: str = ""
+    kind: str = ""
 
 
 class Row(NamedTuple):
@@ -49,6 +62,30 @@ class Row(NamedTuple):
 
     cells: Sequence[str | Cell]
     is_strong: bool = False
+
+
+class Table(NamedTuple):
+    """A table of a page that is a CSV and a LaTeX file, too.
+
+    Attributes:
+        key: the name of its files.
+        label: what a screen reader calls it, and the caption in LaTeX.
+        columns: of every row.
+        rows: of the body.
+        footer: rows below the line, which sorting leaves there.
+        note: below it.
+        page_note: below it on the page only.
+        marks: its cells' marks and what they mean, below it in LaTeX.
+    """
+
+    key: str
+    label: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    footer: Sequence[Row] = ()
+    note: str = ""
+    page_note: str = ""
+    marks: tuple[tuple[str, str], ...] = ()
 
 
 def table(
@@ -70,15 +107,9 @@ def table(
         is_sortable: its headings are buttons.
     """
 
-    def heading(column: Column) -> Html:
-        title: str = column.title
-        if is_sortable and column.can_sort:
-            title = tag("button", title, type="button")
-        return tag("th", title, scope="col", class_=_alignment(column), title=column.hint or None)
-
     is_heat = any(isinstance(cell, Cell) and cell.tint is not None for row in rows for cell in row.cells)
     parts = [
-        tag("thead", tag("tr", *map(heading, columns))),
+        tag("thead", *_headings(columns, is_sortable)),
         tag("tbody", *(_row(columns, row) for row in rows)),
         tag("tfoot", *(_row(columns, row) for row in footer)) if footer else "",
     ]
@@ -139,6 +170,29 @@ def p_equals(value: float) -> str:
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
+def _headings(columns: Sequence[Column], is_sortable: bool) -> list[Html]:
+    """The head's rows: two where columns come in groups."""
+    has_groups = any(column.group for column in columns)
+
+    def heading(place: int, column: Column) -> Html:
+        title: str = column.title
+        if is_sortable and column.can_sort:
+            # Below a group's heading its place in the row is not its column's.
+            title = tag("button", title, type="button", data_column=place if has_groups else None)
+        rows = 2 if has_groups and not column.group else None
+        return tag("th", title, scope="col", rowspan=rows, class_=_alignment(column), title=column.hint or None)
+
+    cells = [heading(place, column) for place, column in enumerate(columns)]
+    if not has_groups:
+        return [tag("tr", *cells)]
+    above: list[Html] = []
+    for group, found in groupby(zip(columns, cells, strict=True), key=lambda one: one[0].group):
+        inner = [cell for _, cell in found]
+        above += [tag("th", group, scope="colgroup", colspan=len(inner), class_="group")] if group else inner
+    below = [cell for column, cell in zip(columns, cells, strict=True) if column.group]
+    return [tag("tr", *above), tag("tr", *below)]
+
+
 def _alignment(column: Column) -> str | None:
     return "num" if column.is_number else None
 
@@ -148,8 +202,10 @@ def _row(columns: Sequence[Column], row: Row) -> Html:
     for place, (column, given) in enumerate(zip(columns, row.cells, strict=True)):
         cell = given if isinstance(given, Cell) else Cell(given)
         attributes = {
-            "class_": " ".join(filter(None, [_alignment(column), "strong" if cell.is_strong else None])) or None,
-            "data_sort": cell.sort,
+            "class_": " ".join(filter(None, [_alignment(column), "strong" if cell.is_strong else "", cell.kind]))
+            or None,
+            # Nine digits tell any two numbers apart that a page shows, and keep it small.
+            "data_sort": f"{cell.sort:.9g}" if isinstance(cell.sort, float) else cell.sort,
             "style": None if cell.tint is None else f"background:{_colour(cell.tint)}",
         }
         cells.append(tag("td", cell.text, **attributes) if place else tag("th", cell.text, scope="row", **attributes))

@@ -12,15 +12,16 @@ from bridgex.records.train_sweep import TrainSummaryRow, train_summary_row
 from bridgex.report.markup import Html, Section, document, exact, join, section, tag
 from bridgex.report.relate_page import box, left_out, sections
 from bridgex.report.run_files import described
-from bridgex.report.tables import MISSING, Cell, Column, Row, number, table
+from bridgex.report.table_files import with_files
+from bridgex.report.tables import MISSING, Cell, Column, Row, Table, number
 from bridgex.report.words import SIGNS, Kind
 
 _MAX_TEXT = 4000
 _KINDS: dict[str, Kind] = {"done": "none", "failed": "failed", "running": "unfinished", "interrupted": "unfinished"}
 
 
-def train_sweep_page(folder: Path, cells: Sequence[Path], found: Relations) -> str:
-    """The page of a sweep of train.py.
+def train_sweep_page(folder: Path, cells: Sequence[Path], found: Relations) -> tuple[str, list[Table]]:
+    """The page of a sweep of train.py, and its tables.
 
     Args:
         folder: the sweep's folder, from which links lead to the cells' pages.
@@ -36,13 +37,13 @@ def train_sweep_page(folder: Path, cells: Sequence[Path], found: Relations) -> s
         tag("p", " · ".join(filter(None, [*same, f"{len(rows)} cells: {counts or 'none yet'}"])), class_="quiet"),
         box(found),
     )
-    parts = [_grid(folder, cells, rows), _failures(rows), *sections(found), _left_out(found, rows)]
-    return document(f"{folder.name} - bridgex sweep", head, parts, has_script=True)
+    table = _table(folder, cells, rows)
+    shown = section("cells", "Cells", with_files(table)) if rows else None
+    parts = [shown, _failures(rows), *sections(found), _left_out(found, rows)]
+    return document(f"{folder.name} - bridgex sweep", head, parts, has_script=True), [table] if rows else []
 
 
-def _grid(folder: Path, cells: Sequence[Path], rows: Sequence[TrainSummaryRow]) -> Section | None:
-    if not rows:
-        return None
+def _table(folder: Path, cells: Sequence[Path], rows: Sequence[TrainSummaryRow]) -> Table:
     telling = [
         (title, of)
         for title, of in (("task", _task), ("model", _model), ("freeze", _freeze))
@@ -65,7 +66,7 @@ def _grid(folder: Path, cells: Sequence[Path], rows: Sequence[TrainSummaryRow]) 
                 Cell(_link(folder, cell, row), row.source or row.cell),
                 Cell(MISSING if row.seed is None else str(row.seed), row.seed),
                 *(of(row) for _, of in telling),
-                Cell(_state(row), row.state),
+                Cell(_state(row), row.state, plain=row.state),
                 *(_plain(value) for value in (row.source_score, row.target_score, row.gap)),
                 Cell(number(row.depth, is_signed=True), row.depth),
                 Cell(MISSING if row.seconds is None else f"{row.seconds:,.0f}", row.seconds),
@@ -74,7 +75,7 @@ def _grid(folder: Path, cells: Sequence[Path], rows: Sequence[TrainSummaryRow]) 
         for cell, row in zip(cells, rows, strict=True)
     ]
     note = "Press a heading to sort. Sources link to the cell's own page."
-    return section("cells", "Cells", tag("p", note, class_="small"), table("cells", columns, body, is_sortable=True))
+    return Table("cells", "cells", columns, body, page_note=note)
 
 
 def _task(row: TrainSummaryRow) -> str:
@@ -90,7 +91,7 @@ def _freeze(row: TrainSummaryRow) -> str:
 
 
 def _plain(value: float | None) -> Cell:
-    return Cell(number(value), None if value is None else round(value, 6))
+    return Cell(number(value), value)
 
 
 def _state(row: TrainSummaryRow) -> Html:

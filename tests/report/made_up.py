@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bridgex.config.settings import to_yaml
+from bridgex.records.claim import Owner
 from bridgex.records.files import write_json, write_text
 from bridgex.records.schema import (
     BridgeStep,
@@ -141,6 +142,14 @@ def hsic(scores: Mapping[str, float]) -> StrategyRecord:
     )
 
 
+def write_status(folder: Path, state: Status) -> None:
+    """Writes status.json, and of a running process its claim, without which it counts as gone."""
+    write_json(folder / "status.json", state)
+    if state.state == "running":
+        own = {"host": state.host, "pid": state.pid, "pid_start": state.pid_start, "start": state.start}
+        write_json(folder / ".owner.1", Owner(job=None, restarts=0, **own))
+
+
 def write_run(
     folder: Path,
     state: Status | None = None,
@@ -155,7 +164,7 @@ def write_run(
     settings = config() if settings is None else settings
     pair = settings["pair"]["name"]
     write_text(folder / "config.yaml", to_yaml(settings))
-    write_json(folder / "status.json", state or status())
+    write_status(folder, state or status())
     if scores is not None:
         write_json(folder / "metrics.json", scores)
     if rankings is not None:

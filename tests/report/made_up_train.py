@@ -24,7 +24,7 @@ from bridgex.records.train_schema import (
     TransferScore,
 )
 from bridgex.stats.paired import holm
-from tests.report.made_up import status
+from tests.report.made_up import status, write_status
 
 TOY = tuple(f"qa{letter}" for letter in "abcdefghijkl")
 XNLI = ("en", "es", "de", "fr", "bg", "ru", "el", "tr", "vi", "zh", "ar", "hi", "th", "ur", "sw")
@@ -141,7 +141,7 @@ def write_run(
     """Writes a run's folder from records; files without content are not written."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", to_yaml(config() if settings is None else settings))
-    write_json(folder / "status.json", state or status())
+    write_status(folder, state or status())
     if metrics is not None:
         write_json(folder / "metrics.json", metrics)
     if drift:

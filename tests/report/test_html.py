@@ -312,71 +312,8 @@ def test_a_damaged_status_is_said(tmp_path: Path) -> None:
     assert "What became of this run is not known" in page.text
 
 
-def sweep(folder: Path) -> list[Path]:
-    cells = [
-        made.compare_run(folder / "a", "de-fr"),
-        made.compare_run(folder / "b", "it-fr", via={"en": 0.4, "de": 0.2}, oracle=0.4),
-    ]
-    cells.append(
-        made.write_run(folder / "c", made.status("failed", error=f"no data {EVIL}"), settings=made.config("de-ru"))
-    )
-    cells.append(
-        made.write_run(
-            folder / "d",
-            scores=made.metrics("de-es", 0.5, {}, None),
-            rankings={},
-            settings=made.config("de-es", "none"),
-        )
-    )
-    return cells
-
-
-def test_a_sweep_page_shows_grid_failures_and_league(tmp_path: Path) -> None:
-    cells = sweep(tmp_path)
-    html.write_run_page(cells[0])
-    page = checked(html.write_sweep_page(tmp_path, cells))
-    head, first, second, failed, none = page.table("cells")
-    assert head == [
-        "pair", "verdict", "bridge", "direct", "en", "it", "de", "chosen", "gain", "p", "p, corrected",
-    ]  # fmt: skip
-    assert first[1:] == [
-        "▲helps", "compare", ".300", ".700", ".200", "–", "en", "+.400 [+.150, +.625]", ".006", ".006",
-    ]  # fmt: skip
-    assert second[3:7] == [".300", ".400", "–", ".200"]
-    assert failed[0] == "de-ru"
-    assert failed[1] == "✗failed"
-    assert none[1] == "·no bridge"
-    assert "bli · m · 4 cells: 3 done, 1 failed" in page.text
-    assert f"no data {EVIL}" in page.text
-    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href") and value.startswith("./")]
-    assert links == ["./a/report.html"], "cells without a page are not linked"
-    rows = {row[0]: row[1:4] for row in page.table("league table")[1:]}
-    assert rows["hsic"] == ["2", ".550", "+.250"]
-    assert rows["random (floor)"][1] == ".375"
-    assert "hsic against overlap, the best of the others: difference +.350; too few languages" in page.text
-
-
-def test_sweep_verdicts_are_corrected_over_the_sweep(tmp_path: Path) -> None:
-    open_cell = Paired(difference=0.1, ci95=(0, 0.2), mcnemar_p=0.04, verdict="bridge helps")
-    null = Paired(difference=0.0, ci95=(-0.1, 0.1), mcnemar_p=1.0, verdict="no evidence")
-    cells = []
-    for place, paired in enumerate([open_cell, null]):
-        scores = made.metrics("de-fr", 0.3, {"en": 0.4}, "en", paired=paired)
-        cells.append(made.write_run(tmp_path / str(place), scores=scores))
-    page = checked(html.write_sweep_page(tmp_path, cells))
-    assert page.table("cells")[1][1:] == ["○no evidence", ".300", ".400", "en", "+.100 [.000, +.200]", ".040", ".080"]
-
-
-def test_an_empty_sweep_and_one_without_compare_have_a_page(tmp_path: Path) -> None:
-    assert "no cell is done yet" in checked(html.write_sweep_page(tmp_path, [])).text
-    cell = made.write_run(tmp_path / "x", made.status("running", end=None))
-    page = checked(html.write_sweep_page(tmp_path, [cell]))
-    assert "No league table: it needs finished cells of bridge=compare." in page.text
-    assert page.table("cells")[1][1] == "…running"
-
-
 def test_a_page_is_made_for_what_the_folder_holds(tmp_path: Path) -> None:
-    cells = sweep(tmp_path)
+    cells = [made.compare_run(tmp_path / "a", "de-fr"), made.compare_run(tmp_path / "b", "it-fr", via={"en": 0.4})]
     assert html.write_page(cells[0]) == cells[0] / "report.html"
     assert html.write_page(tmp_path) == tmp_path / "report.html"
     assert all((cell / "report.html").is_file() for cell in cells)

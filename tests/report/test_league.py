@@ -10,7 +10,7 @@ import pytest
 from bridgex.records.schema import AgainstDirect, StrategyRecord
 from bridgex.report import league
 from bridgex.report.league import Compared, LeagueRow
-from bridgex.report.sweep_page import headline
+from bridgex.report.league_part import headline
 from tests.report import made_up as made
 
 
@@ -130,6 +130,10 @@ def test_records_without_the_oracles_score_with_direct_have_no_such_regret() -> 
     assert (found.value, found.num_pairs) == (pytest.approx(0.05), 1)
 
 
+def said(cells: list[Compared], primary: str) -> list[str]:
+    return headline(league.standings(cells), cells, primary)
+
+
 def many(num_languages: int, advantage: float, seed: int = 0) -> list[Compared]:
     """All pairs of so many languages; strategy a's first choice is better by the advantage, b's is by chance."""
     chance, codes = random.Random(seed), [f"l{place}" for place in range(num_languages)]
@@ -176,15 +180,15 @@ def test_few_languages_have_no_interval() -> None:
 
 
 def test_a_null_case_claims_nothing_and_a_clear_one_does() -> None:
-    claims = [headline(many(7, 0.0, seed), "a")[0] for seed in range(20)]
+    claims = [said(many(7, 0.0, seed), "a")[0] for seed in range(20)]
     assert sum("does not beat" in claim for claim in claims) >= 17
-    assert headline(many(7, 0.4), "a")[0].startswith("a beats b, the best of the others here: difference +.")
-    worse = headline(many(7, -0.4), "a")
+    assert said(many(7, 0.4), "a")[0].startswith("a beats b, the best of the others here: difference +.")
+    worse = said(many(7, -0.4), "a")
     assert worse[0].startswith("a loses to b")
     assert worse[1].startswith("a loses to a random choice here")
     assert worse[2].startswith("a loses to going directly here")
-    assert headline(TWO, "a")[0].endswith("too few languages for an interval, so no claim.")
-    assert headline(TWO, "nobody") == ["nobody ranked no pair here."]
+    assert said(TWO, "a")[0].endswith("too few languages for an interval, so no claim.")
+    assert said(TWO, "nobody") == ["nobody ranked no pair here."]
 
 
 def test_cells_that_do_not_compare_are_left_out(tmp_path: Path) -> None:

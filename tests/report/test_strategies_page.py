@@ -67,7 +67,7 @@ def test_lines_in_the_terminal_say_the_same(tmp_path: Path) -> None:
 def test_a_sweeps_grid_shows_the_choice(tmp_path: Path) -> None:
     cells = [went_directly(tmp_path / "a"), made.compare_run(tmp_path / "b", "de-es")]
     target = tmp_path / "sweep.html"
-    target.write_text(sweep_page(tmp_path, cells), encoding="utf-8")
+    target.write_text(sweep_page(tmp_path, cells)[0], encoding="utf-8")
     page = Page(target)
     head, *rows = page.table("cells")
     chosen = {row[0]: row[head.index("chosen")] for row in rows}
