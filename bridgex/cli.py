@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -46,8 +47,6 @@ def train() -> NoReturn:
 
 
 def _main(entry: Entry, job: Callable[[DictConfig], None]) -> NoReturn:
-    import hydra
-
     from bridgex.config import command
 
     command.prepare()
@@ -55,21 +54,45 @@ def _main(entry: Entry, job: Callable[[DictConfig], None]) -> NoReturn:
     is_query = bool(
         arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
     )
+    # Of torchrun's processes the first one reads the command, and the others do their share of what it asks for.
+    rank = int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+    if rank:
+        sys.exit(0 if is_query else _follow())
+    status = _run(entry, job, arguments, is_query)
+    if rank == 0 and not is_query and not status:
+        from bridgex.lit import crew
+
+        crew.dismiss()
+    sys.exit(status)
+
+
+def _follow() -> int:
+    from bridgex.lit import crew
+
+    return guard(crew.follow_torchrun)
+
+
+def _run(entry: Entry, job: Callable[[DictConfig], None], arguments: Namespace, is_query: bool) -> int:
+    """Runs what was asked for, and gives the exit status."""
+    import hydra
+
+    from bridgex.config import command
+
     if not is_query:
         checked: list[Command] = []
         status = guard(lambda: checked.append(_check(entry, arguments)))
         if status:
-            sys.exit(status)
+            return status
         from bridgex import sweeping
 
         if sweeping.is_ours(checked[0]):
-            sys.exit(sweeping.run_sweep(entry, checked[0], arguments.config_dir))
+            return sweeping.run_sweep(entry, checked[0], arguments.config_dir)
     try:
         hydra.main(config_path=str(command.config_dir()), config_name=entry, version_base="1.3")(job)()
     except SystemExit:
         if not _jobs:
             raise
-    sys.exit(_end())
+    return _end()
 
 
 def _read_arguments() -> Namespace:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 
-from bridgex.config.settings import ModelSettings, Settings
+from bridgex.config.settings import Settings
 from bridgex.errors import UserError
 from bridgex.evaluation.ablation import last_prompt, summarise_ablation
 from bridgex.evaluation.dialogue import Request
@@ -22,16 +22,17 @@ from bridgex.evaluation.preview import preview
 from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.scores import summarise
 from bridgex.evaluation.tasks.base import Items, Task
-from bridgex.extract.loading import LoadedModel, load_encoder, load_model, model_fingerprint, model_folder
+from bridgex.extract.loading import LoadedModel, load_encoder, model_fingerprint, model_folder
 from bridgex.gathering import Gatherer, route_scores
 from bridgex.languages import Language, language
 from bridgex.lit.ablation import GoldSample, collect_ablation
-from bridgex.lit.callbacks import RecordPredictions
+from bridgex.lit.callbacks import CountAnswers, RecordPredictions
+from bridgex.lit.crew import Crew, ModelKey, crew_of, keep_model
 from bridgex.lit.data import SampleData
 from bridgex.lit.metrics import with_route_metrics
 from bridgex.lit.modules import ICLModule, Sample
 from bridgex.lit.parity import compare_engines
-from bridgex.lit.trainer import make_trainer
+from bridgex.lit.trainer import CrewTrainer, Predictor, device_name, make_trainer, run_callbacks
 from bridgex.records.files import write_json
 from bridgex.records.inputs import file_fingerprints
 from bridgex.records.measures import measure_rows, write_measures
@@ -130,14 +131,30 @@ class Stage:
     run: RunFolder
     task: Task
     items: Items
+    key: ModelKey
     loaded: LoadedModel
     engine: RememberingEngine
+    crew: Crew | None
+
+    def trainer(self, callbacks: Sequence[Callback]) -> Predictor:
+        """What predicts, with these callbacks beside the run's own: one process, or all of them."""
+        if self.crew is None:
+            return make_trainer(self.settings, callbacks)
+        return CrewTrainer(
+            self.crew,
+            self.key,
+            self.loaded,
+            self.settings.trainer.accelerator,
+            run_callbacks(self.settings, callbacks),
+        )
 
 
 def _stage(settings: Settings, config: Mapping[str, Any], run: RunFolder, task: Task, items: Items) -> Stage:
-    loaded = _load(settings, config, run, items)
-    engine = make_engine(settings.engine, loaded, run.status.fingerprints["model"], _cache(settings))
-    return Stage(settings, run, task, items, loaded, engine)
+    key, loaded = _load(settings, config, run, items)
+    engine = make_engine(settings.engine, loaded, key.fingerprint, _cache(settings))
+    crew = crew_of(settings.trainer.devices)
+    run.set(device=device_name(settings, crew))
+    return Stage(settings, run, task, items, key, loaded, engine, crew)
 
 
 def _fingerprints(settings: Settings, config: Mapping[str, Any], items: Items) -> dict[str, str]:
@@ -147,7 +164,7 @@ def _fingerprints(settings: Settings, config: Mapping[str, Any], items: Items) -
     return {"model": model, "data": items.fingerprint, **file_fingerprints(config)}
 
 
-def _load(settings: Settings, config: Mapping[str, Any], run: RunFolder, items: Items) -> LoadedModel:
+def _load(settings: Settings, config: Mapping[str, Any], run: RunFolder, items: Items) -> tuple[ModelKey, LoadedModel]:
     seed_everything(settings.seed, verbose=False)
     for note in items.notes:
         run.note(note)
@@ -156,16 +173,11 @@ def _load(settings: Settings, config: Mapping[str, Any], run: RunFolder, items: 
     found = _fingerprints(settings, config, items)
     run.identify(found)
     where = model_folder(settings.model, _cache(settings), settings.seed)
-    loaded = _loaded(settings.model, where, found["model"])
+    key = ModelKey(settings.model, where, found["model"])
+    loaded = keep_model(key)
     for detail in loaded.encoder.notes():
         run.detail(detail)
-    return loaded
-
-
-@lru_cache(maxsize=1)
-def _loaded(settings: ModelSettings, where: Path, fingerprint: str) -> LoadedModel:
-    """The model, kept for the next cell of a sweep in this process; its files' fingerprint is part of the key."""
-    return load_model(settings, where)
+    return key, loaded
 
 
 def _evidence(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Evidence:
@@ -176,7 +188,7 @@ def _evidence(stage: Stage, strategy: Strategy, candidates: Sequence[str]) -> Ev
         stage.loaded,
         stage.engine,
         stage.items,
-        lambda more: make_trainer(settings, more),
+        stage.trainer,
         _cache(settings),
     )
     every_route = [Route(), *(Route.to(language(code), strategy.translate) for code in candidates)]
@@ -235,17 +247,14 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
         source, target = language(settings.pair.source), language(settings.pair.target)
         module = ICLModule(stage.loaded, stage.engine, stage.task, source, target)
         _compare_engines(stage, [next(module.dialogue(sample)) for sample in missing[: settings.engine.parity]])
-        data = SampleData(missing, module.cost, settings.engine.batch_tokens, settings.trainer.devices)
-        trainer = make_trainer(
-            settings, [RecordPredictions(run.folder)], min(settings.trainer.devices, len(data.batches))
-        )
-        run.set(device=str(trainer.strategy.root_device))
-        trainer.predict(module, datamodule=data, return_predictions=False)
-        for note in stage.engine.notes:
+        num_processes = stage.crew.place.world_size if stage.crew is not None else 1
+        data = SampleData(missing, module.cost, settings.engine.batch_tokens, num_processes)
+        count = CountAnswers(stage.engine)
+        stage.trainer([RecordPredictions(run.folder), count]).predict(module, datamodule=data, return_predictions=False)
+        for note in count.notes:
             run.detail(note)
-        if stage.engine.num_remembered:
-            old, new = stage.engine.num_remembered, stage.engine.num_asked
-            run.detail(f"{old} answers were known from the cache, {new} were asked for")
+        if count.num_remembered:
+            run.detail(f"{count.num_remembered} answers were known from the cache, {count.num_asked} were asked for")
     return merge_predictions(run.folder, order)
 
 
@@ -294,7 +303,7 @@ def _ablate(stage: Stage, sets: AblationSets, bridge: Language, predictions: Seq
         stage.loaded,
         sets,
         samples,
-        lambda more: make_trainer(settings, more),
+        stage.trainer,
         batch_tokens=settings.engine.batch_tokens,
     )
     return summarise_ablation(

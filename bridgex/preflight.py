@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,7 @@ def agree(config: Mapping[str, Any]) -> None:
         pair = found.pair.pair
         problems += sentences.problems(found, [pair.source, pair.target, *strategy.candidates_of(pair)])
     problems += _loading_problems(found.model)
+    problems += _process_problems(found)
     problems += hub.problems(found.model)
     problems += vllm_check.problems(found)
     if problems:
@@ -130,6 +132,8 @@ def _training_problems(found: train_settings.TrainSettings) -> list[str]:
             )
     if model.dtype == "float16":
         problems.append("model.dtype=float16: weights cannot be trained in it. Use finetune.precision=16-mixed")
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1":
+        problems.append("torchrun: fine-tuning runs on one device. Run a sweep, a cell a device, by python train.py -m")
     if found.trainer.devices > 1:
         problems.append(
             f"trainer.devices={found.trainer.devices}: fine-tuning runs on one device. Run a sweep, a cell a device"
@@ -154,6 +158,25 @@ def _loading_problems(model: settings.ModelSettings) -> list[str]:
                 f"{given}: is for the weights of large models, and model={model.name} is tiny. Leave the key out, or "
                 f"use model=hf"
             )
+    return problems
+
+
+def _process_problems(found: settings.Settings) -> list[str]:
+    """What does not go together with several processes, each of which has the model on a device of its own."""
+    devices = found.trainer.devices
+    if devices == 1:
+        return []
+    problems = []
+    if found.engine.name == "vllm":
+        problems.append(
+            f"trainer.devices={devices}: engine=vllm runs in one process. Use engine.num_gpus={devices} to spread the "
+            f"model, or a sweep, a cell a GPU"
+        )
+    if found.model.device_map is not None:
+        problems.append(
+            f"trainer.devices={devices}: model.device_map={found.model.device_map} spreads one model over all GPUs, "
+            f"and several processes would want a model each. Leave one of the keys out"
+        )
     return problems
 
 

@@ -91,6 +91,8 @@ class AblationModule(LightningModule):
 
         The conditions: nothing held, the chosen neurons, the matched ones of them, then each random set.
         """
+        if not batch:
+            return []
         asked = [row.continuation for row in batch]
         conditions = []
         with MeanAblation(self._sites, self._sets.means, self._num_prefix) as ablation:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from bridgex.evaluation.engines.remembered import RememberingEngine
 from bridgex.records.predictions import PredictionWriter
 
 
@@ -34,7 +36,24 @@ class ProgressBar(RichProgressBar):
         return self._verb
 
 
-class CollectOutputs(Callback):
+class Joining(Callback, ABC):
+    """A callback of which each process holds a part, until all of them are through."""
+
+    @abstractmethod
+    def part(self) -> Any:
+        """This process's part, which another one can be sent."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[Any]) -> None:
+        """Takes the parts of all processes, in the order of their ranks."""
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Of one process the part is all; of several, whoever started them joins the parts."""
+        if trainer.world_size == 1:
+            self.join([self.part()])
+
+
+class CollectOutputs(Joining):
     """Gathers what the predict steps of all processes returned, once, at the end.
 
     Attributes:
@@ -44,6 +63,14 @@ class CollectOutputs(Callback):
     def __init__(self) -> None:
         self._part: list[Any] = []
         self.found: list[Any] = []
+
+    def part(self) -> list[Any]:
+        """This process's rows."""
+        return self._part
+
+    def join(self, parts: Sequence[list[Any]]) -> None:
+        """Puts them one after another."""
+        self.found = [row for part in parts for row in part]
 
     def on_predict_batch_end(
         self,
@@ -57,13 +84,35 @@ class CollectOutputs(Callback):
         """Keeps the batch's rows."""
         self._part += outputs
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Joins the processes' rows; ranks may have run unequal numbers of batches, so nothing is gathered earlier."""
-        parts: list[Any] = [self._part]
-        if trainer.world_size > 1:
-            parts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, self._part)
-        self.found = [row for part in parts for row in part]
+
+class CountAnswers(Joining):
+    """Counts what all processes' engines were asked.
+
+    Args:
+        engine: this process's.
+
+    Attributes:
+        num_asked: answers that were asked for.
+        num_remembered: answers that were known.
+        notes: what a reader of results must know of the engines.
+    """
+
+    def __init__(self, engine: RememberingEngine) -> None:
+        self._engine = engine
+        self._before = engine.num_asked, engine.num_remembered
+        self.num_asked = self.num_remembered = 0
+        self.notes: list[str] = []
+
+    def part(self) -> tuple[int, int, list[str]]:
+        """Since the callback was made."""
+        asked, remembered = self._before
+        return self._engine.num_asked - asked, self._engine.num_remembered - remembered, self._engine.notes
+
+    def join(self, parts: Sequence[tuple[int, int, list[str]]]) -> None:
+        """Adds them up."""
+        self.num_asked = sum(asked for asked, _, _ in parts)
+        self.num_remembered = sum(remembered for _, remembered, _ in parts)
+        self.notes = list(dict.fromkeys(note for _, _, notes in parts for note in notes))
 
 
 class RecordPredictions(Callback):

@@ -36,8 +36,13 @@ class SampleData(LightningDataModule, Generic[_T]):
         self.batches = batches_of(samples, costs, tokens)
 
     def predict_dataloader(self) -> DataLoader[list[_T]]:
-        """One element is one batch, so that a distributed sampler deals out batches, none twice."""
-        return DataLoader(Batches(self.batches), batch_size=None, shuffle=False, num_workers=0)
+        """One element is one batch, so that a distributed sampler deals out batches, none twice.
+
+        Of several processes each gets one at least, be it an empty one: Lightning knows no process without work.
+        """
+        world_size = self.trainer.world_size if self.trainer is not None else 1
+        idle: list[list[_T]] = [[] for _ in range(world_size - len(self.batches))]
+        return DataLoader(Batches([*self.batches, *idle]), batch_size=None, shuffle=False, num_workers=0)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Samples are text; the engine puts their ids on the model's device."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
 from bridgex.errors import UserError
@@ -20,6 +20,7 @@ from bridgex.extract.loading import LoadedModel
 from bridgex.extract.profiles import BlockSums, ProbeColumns, ProbeMatrix, Profile, ProfileSums, block_sums
 from bridgex.extract.selfcheck import check_rows
 from bridgex.extract.sites import Site, find_sites
+from bridgex.lit.callbacks import Joining
 from bridgex.lit.probe_data import ProbeBatch, ProbeData, ProbeRow, plain_ids, rows_of
 from bridgex.lit.trainer import MakeTrainer
 
@@ -28,7 +29,7 @@ _T = TypeVar("_T")
 _NUM_CHECKED = 3
 
 
-class BlockCallback(Callback, ABC):
+class BlockCallback(Joining):
     """A callback that reduces each block's activation while it is in memory, and takes whole batches only.
 
     A pass may end early for want of memory; its texts then go through again in smaller batches.
@@ -179,10 +180,14 @@ class CollectProfiles(BlockCallback):
         """Adds one batch."""
         self._own.setdefault(batch.group, ProfileSums()).add(parts)
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def part(self) -> dict[str, ProfileSums]:
+        """This process's sums, by group."""
+        return {group: sums.cpu() for group, sums in self._own.items()}
+
+    def join(self, parts: Sequence[dict[str, ProfileSums]]) -> None:
         """Adds up all processes' sums."""
         self.sums = {}
-        for part in _from_all({group: sums.cpu() for group, sums in self._own.items()}, trainer):
+        for part in parts:
             for group, sums in part.items():
                 self.sums[group] = self.sums[group] + sums if group in self.sums else sums
 
@@ -213,10 +218,14 @@ class CollectProbeMatrix(BlockCallback):
         """Fills one batch's columns."""
         self._columns.add(parts, batch.columns)
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def part(self) -> tuple[list[int], dict[int, npt.NDArray[np.float32]]]:
+        """This process's columns: their numbers, and per block their means."""
+        return self._columns.part()
+
+    def join(self, parts: Sequence[tuple[list[int], dict[int, npt.NDArray[np.float32]]]]) -> None:
         """Puts all processes' columns together."""
         values = [np.full(shape, np.nan, dtype=np.float32) for shape in self._shapes]
-        for columns, means in _from_all(self._columns.part(), trainer):
+        for columns, means in parts:
             self.num_filled.update(columns)
             for block, part in means.items():
                 values[block - 1][:, columns] = part.T
@@ -326,15 +335,6 @@ def _predict(
     module = ProbeModule(loaded, checked, batch_tokens, blocks, note)
     data = ProbeData(rows, len(loaded.encoder.prefix), batch_tokens)
     make_trainer([collect]).predict(module, datamodule=data, return_predictions=False)
-
-
-def _from_all(part: _T, trainer: Trainer) -> list[_T]:
-    """Every process's part, in the order of their ranks."""
-    if trainer.world_size == 1:
-        return [part]
-    parts: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(parts, part)
-    return parts
 
 
 def _finished(result: _T | None) -> _T:

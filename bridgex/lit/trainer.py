@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from torch.multiprocessing.spawn import ProcessRaisedException
 
 from bridgex.config.settings import Settings
 from bridgex.config.train_settings import FinetuneSettings, TrainSettings
 from bridgex.errors import UserError
+from bridgex.extract.loading import LoadedModel
+from bridgex.lit.crew import Crew, ModelKey
 
 MakeFitTrainer = Callable[[Sequence[Callback]], Trainer]
 """Makes a fresh trainer for fine-tuning with these callbacks beside a run's own."""
-MakeTrainer = Callable[[Sequence[Callback]], Trainer]
-"""Makes a fresh trainer with these callbacks beside a run's own."""
+
+
+class Predictor(Protocol):
+    """What runs a module over data: a trainer, or the processes of a crew."""
+
+    def predict(self, module: LightningModule, *, datamodule: LightningDataModule, return_predictions: bool) -> Any:
+        """As Lightning's own."""
+
+
+MakeTrainer = Callable[[Sequence[Callback]], Predictor]
+"""Makes what predicts, afresh, with these callbacks beside a run's own."""
 
 
 class RunTrainer(Trainer):
@@ -36,13 +46,9 @@ class RunTrainer(Trainer):
 
         Raises:
             KeyboardInterrupt: it was interrupted.
-            UserError: one of several processes met it.
         """
-        try:
-            with _interruptible():
-                return super().predict(*arguments, **options)
-        except ProcessRaisedException as error:
-            raise _user_error(error) or error from None
+        with _interruptible():
+            return super().predict(*arguments, **options)
 
     def fit(self, *arguments: Any, **options: Any) -> None:
         """As Lightning's own.
@@ -69,32 +75,65 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _user_error(error: ProcessRaisedException) -> UserError | None:
-    """What a process told the user, from the text of its traceback, which is all that comes back of it."""
-    mark = f"{UserError.__module__}.{UserError.__qualname__}: "
-    _, found, told = str(error).rpartition(mark)
-    return UserError(*told.strip().splitlines()) if found else None
+@dataclass(frozen=True)
+class CrewTrainer:
+    """Predicts with the processes of a crew.
+
+    Attributes:
+        crew: the processes.
+        key: what their model is loaded from.
+        loaded: this process's.
+        accelerator: where each runs it.
+        callbacks: the run's own, and more.
+    """
+
+    crew: Crew
+    key: ModelKey
+    loaded: LoadedModel
+    accelerator: str
+    callbacks: Sequence[Callback]
+
+    def predict(self, module: LightningModule, *, datamodule: LightningDataModule, return_predictions: bool) -> None:
+        """As a trainer's; nothing is returned."""
+        with _interruptible():
+            self.crew.predict(self.key, self.loaded, self.accelerator, module, datamodule, self.callbacks)
 
 
-def make_trainer(settings: Settings | TrainSettings, callbacks: Sequence[Callback], devices: int = 1) -> Trainer:
+def make_trainer(settings: Settings | TrainSettings, callbacks: Sequence[Callback]) -> Trainer:
     """A fresh trainer with the run's own callbacks and these; it logs nothing and writes nothing by itself.
 
     Args:
         settings: of the run.
         callbacks: in addition.
-        devices: how many; what the steps return stays in their processes where there are several.
 
     Raises:
-        UserError: this machine lacks them.
+        UserError: this machine lacks the device.
     """
-    own = [target.build(Callback) for target in settings.callbacks.values()]
     try:
-        return _trainer(settings, [*own, *callbacks], devices)
+        return _trainer(settings, run_callbacks(settings, callbacks))
     except MisconfigurationException as error:
-        told = " ".join(str(error).split())
-        raise UserError(
-            f"trainer.accelerator={settings.trainer.accelerator}, trainer.devices={devices}: {told}"
-        ) from None
+        raise device_error(settings, error) from None
+
+
+def device_name(settings: Settings, crew: Crew | None) -> str:
+    """Where the model runs, for the record.
+
+    Raises:
+        UserError: this machine lacks the device.
+    """
+    device = str(make_trainer(settings, []).strategy.root_device)
+    return device if crew is None else f"{device.partition(':')[0]}, {crew.place.world_size} processes"
+
+
+def run_callbacks(settings: Settings | TrainSettings, more: Sequence[Callback]) -> list[Callback]:
+    """The run's own callbacks, and more."""
+    return [*(target.build(Callback) for target in settings.callbacks.values()), *more]
+
+
+def device_error(settings: Settings | TrainSettings, error: MisconfigurationException) -> UserError:
+    """What Lightning said of a device that is not there."""
+    told, trainer = " ".join(str(error).split()), settings.trainer
+    return UserError(f"trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices}: {told}")
 
 
 def make_fit_trainer(settings: TrainSettings, callbacks: Sequence[Callback]) -> Trainer:
@@ -107,13 +146,11 @@ def make_fit_trainer(settings: TrainSettings, callbacks: Sequence[Callback]) -> 
     Raises:
         UserError: this machine lacks the device or the precision.
     """
-    own = [target.build(Callback) for target in settings.callbacks.values()]
     finetune: FinetuneSettings = settings.finetune
     try:
         return _trainer(
             settings,
-            [*own, *callbacks],
-            1,
+            run_callbacks(settings, callbacks),
             precision=finetune.precision,
             accumulate_grad_batches=finetune.accumulate,
             gradient_clip_val=finetune.clip_norm,
@@ -127,21 +164,16 @@ def make_fit_trainer(settings: TrainSettings, callbacks: Sequence[Callback]) -> 
         ) from None
 
 
-def _trainer(settings: Settings | TrainSettings, callbacks: Sequence[Callback], devices: int, **more: Any) -> Trainer:
+def _trainer(settings: Settings | TrainSettings, callbacks: Sequence[Callback], **more: Any) -> Trainer:
     return RunTrainer(
         **more,
         accelerator=settings.trainer.accelerator,
-        devices=devices,
-        strategy=_strategy(settings.trainer.accelerator) if devices > 1 else "auto",
+        devices=1,
+        # Whatever a scheduler's or torchrun's environment says of more processes: this trainer has one.
+        plugins=[LightningEnvironment()],
         callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
-
-
-def _strategy(accelerator: str) -> str:
-    """How further processes come to be: they take over this one's memory, which CUDA does not survive."""
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-    return "ddp_fork" if on_cpu and hasattr(os, "fork") else "ddp_spawn"

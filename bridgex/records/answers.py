@@ -39,6 +39,14 @@ class AnswerCache:
         self._read: dict[Path, int] = {}
         self._shard: tuple[int, Path] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Where the answers lie: another process reads them there."""
+        return {"_folder": self._folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _known={}, _read={}, _shard=None)
+        self.look()
+
     def __len__(self) -> int:
         """Replies at hand, as of the last look."""
         return len(self._known)

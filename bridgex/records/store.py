@@ -117,6 +117,10 @@ class RunFolder:
                 self.set(state=state, error=str(error) or kind.__name__, end=now())
         self._claim.release()
 
+    def __reduce__(self) -> tuple[type[_Silent], tuple[()]]:
+        """In another process of the run, which writes no records."""
+        return _Silent, ()
+
     def set(self, **fields: Any) -> None:
         """Changes fields of status.json and writes it."""
         self.status = self.status.model_copy(update=fields)
@@ -151,6 +155,16 @@ class RunFolder:
 
     def _write_status(self) -> None:
         write_json(self.folder / "status.json", self.status)
+
+
+class _Silent:
+    """A run's folder as other processes have it: the first one says everything."""
+
+    def note(self, text: str) -> None:
+        """Says nothing."""
+
+    def detail(self, text: str) -> None:
+        """Says nothing."""
 
 
 def read_status(folder: Path) -> Status | None:

@@ -1,0 +1,462 @@
+"""Several processes for one run: the first runs it, and the others do their share of each prediction it asks for.
+
+The first process alone reads configs and writes records; what it asks of the others comes to them by a message. They
+are started by it, or by torchrun, on this machine or on several. Lightning's `ddp` deals batches out, and what each
+process found is joined by the first, once all have come to the end, so that one that fails keeps none of them waiting.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+
+from bridgex.config.settings import ModelSettings
+from bridgex.errors import UserError
+from bridgex.extract.loading import LoadedModel, load_model
+from bridgex.lit.callbacks import Joining, ProgressBar
+
+# The first process may think for days, over statistics, before it asks for anything.
+_PATIENCE = timedelta(days=30)
+_SECONDS_TO_END = 3.0
+_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bridgex.lit.crew import main; main()"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes this is.
+
+    Attributes:
+        rank: its number; 0 is the first.
+        world_size: how many there are.
+        local_rank: its number on its machine, and that of its device.
+        local_size: how many there are on its machine.
+        meet: where they find each other, an address that torch.distributed knows.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_size: int
+    meet: str
+
+
+def torchrun_place() -> Place | None:
+    """Which of torchrun's processes this is; None: it is none of several."""
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" not in environment or int(environment["WORLD_SIZE"]) == 1:
+        return None
+    return Place(
+        rank=int(environment["RANK"]),
+        world_size=int(environment["WORLD_SIZE"]),
+        local_rank=int(environment["LOCAL_RANK"]),
+        local_size=int(environment["LOCAL_WORLD_SIZE"]),
+        meet="env://",
+    )
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """What a model is loaded from, by every process for itself.
+
+    Attributes:
+        settings: how.
+        where: the folder of its files.
+        fingerprint: of the files.
+    """
+
+    settings: ModelSettings
+    where: Path
+    fingerprint: str
+
+
+@lru_cache(maxsize=1)
+def keep_model(key: ModelKey) -> LoadedModel:
+    """The model, kept for what this process does next with the same one."""
+    return load_model(key.settings, key.where)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the first process asks of the others: a prediction with a model, packed without its weights."""
+
+    key: ModelKey
+    accelerator: str
+    packed: bytes
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one process's share came to: the parts of its callbacks, or what went wrong."""
+
+    parts: list[Any]
+    error: Exception | None
+
+
+class Crew:
+    """The processes of a run, seen from the first one.
+
+    Args:
+        num_processes: how many; under torchrun they are there already, and their number is torchrun's.
+
+    Raises:
+        UserError: torchrun's number is another one.
+    """
+
+    def __init__(self, num_processes: int) -> None:
+        given = torchrun_place()
+        if given is not None and num_processes not in (1, given.world_size):
+            raise UserError(
+                f"trainer.devices={num_processes}: torchrun started {given.world_size} processes. Leave the key out"
+            )
+        self.place = given or Place(0, num_processes, 0, num_processes, f"tcp://127.0.0.1:{_free_port()}")
+        self._others = [] if given is not None else [_start(self.place, rank) for rank in range(1, num_processes)]
+        self._has_ended = False
+        _join_group(self.place)
+
+    def predict(
+        self,
+        key: ModelKey,
+        loaded: LoadedModel,
+        accelerator: str,
+        module: LightningModule,
+        data: LightningDataModule,
+        callbacks: Sequence[Callback],
+    ) -> torch.device:
+        """Predicts with all processes, and joins what they found into the first one's callbacks.
+
+        Args:
+            key: what the model is loaded from.
+            loaded: the model.
+            accelerator: of the trainer.
+            module: holds the model.
+            data: its batches.
+            callbacks: those that are `Joining` hold what all processes found, afterwards.
+
+        Returns:
+            The first process's device.
+
+        Raises:
+            UserError: one of the processes met it, or is gone.
+        """
+        own = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+        order = _Order(key, accelerator, _packed(loaded, (module, data, own)))
+        try:
+            dist.broadcast_object_list([order], src=0)
+            trainer = _trainer(self.place, accelerator, callbacks)
+            found = _share(trainer, module, data, callbacks, None)
+        except RuntimeError as error:
+            gone = [status for process in self._others if (status := process.poll()) is not None]
+            self._abandon()
+            if not gone:
+                raise
+            raise UserError(
+                f"trainer.devices={self.place.world_size}: a process of this run is gone (exit status {gone[0]}). "
+                f"Memory may not have sufficed; the same command goes on, with fewer devices if need be"
+            ) from error
+        except BaseException:
+            self._abandon()
+            raise
+        errors = [part.error for part in found if part.error is not None]
+        if errors:
+            raise next((error for error in errors if isinstance(error, UserError)), errors[0])
+        joining = [callback for callback in callbacks if isinstance(callback, Joining)]
+        for number, callback in enumerate(joining):
+            callback.join([part.parts[number] for part in found])
+        return trainer.strategy.root_device
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its processes wait for orders."""
+        return not self._has_ended and all(process.poll() is None for process in self._others)
+
+    def end(self) -> None:
+        """Sends the other processes home."""
+        if self._has_ended:
+            return
+        if self.is_there:
+            with suppress(RuntimeError):  # one of them is gone, and the others notice
+                dist.broadcast_object_list([None], src=0)
+        self._has_ended = True
+        limit = time.monotonic() + _SECONDS_TO_END
+        for process in self._others:
+            try:
+                process.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        _leave_group()
+
+    def _abandon(self) -> None:
+        """Ends the other processes wherever they are."""
+        self._has_ended = True
+        for process in self._others:
+            process.kill()
+            process.wait()
+        _leave_group()
+
+
+_crews: list[Crew] = []
+
+
+def crew_of(num_processes: int) -> Crew | None:
+    """The processes of a run, the same for all runs of this process that want as many; None: this one is enough.
+
+    Args:
+        num_processes: how many are wanted.
+
+    Raises:
+        UserError: torchrun started another number.
+    """
+    if num_processes == 1 and torchrun_place() is None:
+        return None
+    if _crews and not (_crews[-1].is_there and num_processes in (1, _crews[-1].place.world_size)):
+        _crews.pop().end()
+    if not _crews:
+        _crews.append(Crew(num_processes))
+    return _crews[-1]
+
+
+@atexit.register
+def dismiss() -> None:
+    """Sends the other processes home, also those of torchrun's that were never asked for anything."""
+    atexit.unregister(dismiss)
+    if not _crews and torchrun_place() is not None:
+        crew_of(1)
+    while _crews:
+        _crews.pop().end()
+
+
+def main() -> None:
+    """What a process that the first one started does."""
+    place = Place(**json.loads(sys.stdin.readline()))
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)  # nobody is left to do anything for
+
+    threading.Thread(target=watch, daemon=True).start()
+    follow(place)
+
+
+def follow_torchrun() -> None:
+    """Does the share of a process of torchrun's that is not the first."""
+    place = torchrun_place()
+    assert place is not None, "torchrun says so"
+    follow(place)
+
+
+def follow(place: Place) -> None:
+    """Does this process's share of whatever the first one asks for, until that ends.
+
+    Args:
+        place: which process this is.
+    """
+    atexit.unregister(dismiss)  # it is not for this process to send anyone home
+    # The first process meets the same, and writes it down.
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    _join_group(place)
+    while True:
+        orders: list[Any] = [None]
+        dist.broadcast_object_list(orders, src=0)
+        order = orders[0]
+        if order is None:
+            _leave_group()
+            return
+        try:
+            loaded = keep_model(order.key)
+            module, data, callbacks = _unpacked(loaded, order.packed)
+            trainer = _trainer(place, order.accelerator, callbacks)
+        except Exception as error:
+            _share(None, None, None, [], error)
+        else:
+            _share(trainer, module, data, callbacks, None)
+
+
+def _share(
+    trainer: Trainer | None,
+    module: LightningModule | None,
+    data: LightningDataModule | None,
+    callbacks: Sequence[Callback],
+    error: Exception | None,
+) -> list[_Found]:
+    """Does this process's share once all are ready, and returns what each found; waits for all, whatever they meet."""
+    errors: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(errors, _carried(error))
+    found: list[Any] = [_Found([], error) for error in errors]
+    if any(error is not None for error in errors):
+        return found
+    assert trainer is not None
+    try:
+        trainer.predict(module, datamodule=data, return_predictions=False)
+        own = _Found([callback.part() for callback in callbacks if isinstance(callback, Joining)], None)
+    except Exception as met:
+        own = _Found([], _carried(met))
+    dist.all_gather_object(found, own)
+    return found
+
+
+def _carried(error: Exception | None) -> Exception | None:
+    """An error as it can go from process to process."""
+    if error is None:
+        return None
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _trainer(place: Place, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
+    from bridgex.lit.trainer import RunTrainer
+
+    return RunTrainer(
+        accelerator=accelerator,
+        devices=place.local_size,
+        num_nodes=place.world_size // place.local_size,
+        strategy=DDPStrategy(cluster_environment=_Environment(place), process_group_backend="gloo", timeout=_PATIENCE),
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+    )
+
+
+class _Environment(ClusterEnvironment):
+    """Tells Lightning which process this is, and that nobody need be started."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self._place = place
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        return 0  # they have met already
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self._place.world_size
+
+    def set_world_size(self, size: int) -> None:
+        pass
+
+    def global_rank(self) -> int:
+        return self._place.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass
+
+    def local_rank(self) -> int:
+        return self._place.local_rank
+
+    def node_rank(self) -> int:
+        return self._place.rank // self._place.local_size
+
+
+class _Packer(pickle.Pickler):
+    """Leaves a model's weights out: every process has them."""
+
+    def __init__(self, file: io.BytesIO, loaded: LoadedModel) -> None:
+        super().__init__(file)
+        self._names: dict[int, str] = {id(module): name for name, module in loaded.model.named_modules()}
+        self._loaded = loaded
+
+    def persistent_id(self, value: Any) -> tuple[str, str] | None:
+        if value is self._loaded:
+            return "loaded", ""
+        if value is self._loaded.encoder:
+            return "encoder", ""
+        if isinstance(value, nn.Module) and id(value) in self._names:
+            return "module", self._names[id(value)]
+        return None
+
+
+class _Unpacker(pickle.Unpickler):
+    """Puts this process's own weights in their place."""
+
+    def __init__(self, file: io.BytesIO, loaded: LoadedModel) -> None:
+        super().__init__(file)
+        self._loaded = loaded
+
+    def persistent_load(self, told: tuple[str, str]) -> Any:
+        kind, name = told
+        if kind == "module":
+            return self._loaded.model.get_submodule(name)
+        return self._loaded if kind == "loaded" else self._loaded.encoder
+
+
+def _packed(loaded: LoadedModel, value: Any) -> bytes:
+    file = io.BytesIO()
+    _Packer(file, loaded).dump(value)
+    return file.getvalue()
+
+
+def _unpacked(loaded: LoadedModel, packed: bytes) -> Any:
+    return _Unpacker(io.BytesIO(packed), loaded).load()
+
+
+def _join_group(place: Place) -> None:
+    dist.init_process_group(
+        "gloo", init_method=place.meet, rank=place.rank, world_size=place.world_size, timeout=_PATIENCE
+    )
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _start(place: Place, rank: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CODE, json.dumps([str(path) for path in sys.path])],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is meant for the first process, which tells the others
+    )
+    told = {**place.__dict__, "rank": rank, "local_rank": rank}
+    assert process.stdin is not None
+    process.stdin.write((json.dumps(told) + "\n").encode())
+    process.stdin.close()
+    return process
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
