@@ -57,19 +57,17 @@ def _main(entry: Entry, job: Callable[[DictConfig], None]) -> NoReturn:
     # Of torchrun's processes the first one reads the command, and the others do their share of what it asks for.
     rank = int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
     if rank:
-        sys.exit(0 if is_query else _follow())
+        if not is_query:
+            from bridgex.lit import crew
+
+            crew.follow_torchrun()
+        sys.exit(0)
     status = _run(entry, job, arguments, is_query)
     if rank == 0 and not is_query and not status:
         from bridgex.lit import crew
 
         crew.dismiss()
     sys.exit(status)
-
-
-def _follow() -> int:
-    from bridgex.lit import crew
-
-    return guard(crew.follow_torchrun)
 
 
 def _run(entry: Entry, job: Callable[[DictConfig], None], arguments: Namespace, is_query: bool) -> int:

@@ -23,6 +23,7 @@ from bridgex.evaluation.routes import DIRECT, Route
 from bridgex.evaluation.scores import summarise
 from bridgex.evaluation.tasks.base import Items, Task
 from bridgex.extract.loading import LoadedModel, load_encoder, model_fingerprint, model_folder
+from bridgex.extract.model_config import code_notes
 from bridgex.gathering import Gatherer, route_scores
 from bridgex.languages import Language, language
 from bridgex.lit.ablation import GoldSample, collect_ablation
@@ -42,6 +43,7 @@ from bridgex.records.store import RunFolder, is_done, read_metrics
 from bridgex.select.ablation import AblationSets, ablation_sets
 from bridgex.select.evidence import Evidence
 from bridgex.select.strategies.base import MissingEvidence, Strategy, chose_direct
+from bridgex.shown import say
 
 
 def evaluate(settings: Settings, config: Mapping[str, Any], folder: Path) -> Metrics:
@@ -166,7 +168,7 @@ def _fingerprints(settings: Settings, config: Mapping[str, Any], items: Items) -
 
 def _load(settings: Settings, config: Mapping[str, Any], run: RunFolder, items: Items) -> tuple[ModelKey, LoadedModel]:
     seed_everything(settings.seed, verbose=False)
-    for note in items.notes:
+    for note in [*items.notes, *code_notes(settings.model)]:
         run.note(note)
     if items.origins:
         run.detail(f"items from {'; '.join(f'{code}: {origin}' for code, origin in items.origins.items())}")
@@ -253,8 +255,9 @@ def _ask(stage: Stage, routes: Sequence[Route]) -> list[Prediction]:
         stage.trainer([RecordPredictions(run.folder), count]).predict(module, datamodule=data, return_predictions=False)
         for note in count.notes:
             run.detail(note)
-        if count.num_remembered:
-            run.detail(f"{count.num_remembered} answers were known from the cache, {count.num_asked} were asked for")
+        if stage.engine.num_remembered:
+            old, new = stage.engine.num_remembered, stage.engine.num_asked
+            run.detail(f"{old} answers were known from the cache, {new} were asked for")
     return merge_predictions(run.folder, order)
 
 
@@ -265,7 +268,7 @@ def _compare_engines(stage: Stage, requests: Sequence[Request]) -> None:
         return
     hf = HFEngine(stage.loaded, settings.engine.boundary, settings.engine.batch_tokens)
     found = compare_engines(stage.loaded, stage.engine, hf, requests, lambda more: make_trainer(settings, more))
-    print(found.note())
+    say(found.note())
     stage.run.note(found.note())
 
 

@@ -13,7 +13,7 @@ from bridgex.data import encoder_text, probe_text, sentences
 from bridgex.errors import UserError
 from bridgex.evaluation.engines import vllm_check
 from bridgex.evaluation.freezing import freeze_problems
-from bridgex.evaluation.tasks.base import PairTask, Task
+from bridgex.evaluation.tasks.base import PairTask, Task, pair_task
 from bridgex.extract import hub
 from bridgex.languages import Pair, language
 from bridgex.records.files import place_problem
@@ -70,15 +70,14 @@ def agree_train(config: Mapping[str, Any]) -> None:
     cache = place_problem(Path(found.cache.dir).expanduser().absolute())
     if cache is not None:
         problems.append(f"cache.dir={found.cache.dir}: {cache}. Give another folder")
-    task = found.task.build(Task)
-    if not isinstance(task, PairTask):
-        problems.append(
-            f"task={task.name}: has no pairs of texts with classes, and train.py fine-tunes on these. Use task=xnli or "
-            f"task=nli"
-        )
-    elif not mismatch and not any(line.startswith("data.") for line in problems):
-        world = _world_problem(task.name, found.is_toy, f"source {found.sources}")
-        problems += [world] if world else _pair_problems(found, task)
+    try:
+        task = pair_task(found.task)
+    except UserError as error:
+        problems += error.problems
+    else:
+        if not mismatch and not any(line.startswith("data.") for line in problems):
+            world = _world_problem(task.name, found.is_toy, f"source {found.sources}")
+            problems += [world] if world else _pair_problems(found, task)
     problems += _training_problems(found)
     problems += freeze_problems(found)
     problems += hub.problems(found.model)

@@ -13,13 +13,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bridgex.config import command
+from bridgex.config import command, launching
 from bridgex.errors import UserError
 from bridgex.exits import INTERRUPTED, TERMINATED, USER_MISTAKE, guard
 from bridgex.jobs import Entry, run_job
 from bridgex.records.claim import Beat, Owner
 from bridgex.records.plan import Plan, PlannedCell, read_plan, write_plan
 from bridgex.records.store import is_finished, read_status, write_failure
+from bridgex.records.sweep import cells_of
+from bridgex.shown import say
 
 # A cluster's process knows of our resolvers and of our pairs by importing this module, and needs both to compose.
 command.prepare()
@@ -73,19 +75,21 @@ def run_sweep(entry: Entry, found: command.Command, user_dir: str | None) -> int
             for cell in refused:
                 write_failure(cell.folder, cell.config, "; ".join(cell.problems))
             if refused:
-                print(f"{len(refused)} of {len(cells)} cells cannot run, and are named at the end; the others go on")
+                say(f"{len(refused)} of {len(cells)} cells cannot run, and are named at the end; the others go on")
             options = cells[0].config["sweep"]
             is_here = found.launcher.endswith(".BasicLauncher")
             chunks = [(0, len(cells))] if is_here else _chunks(cells, options["cells_per_job"])
             work = Work(entry, path, tuple(chunks), bool(options["fail_fast"]), user_dir)
             starts = [plan.cells[first].overrides for first, _ in chunks]
-            for ended in command.launch(entry, starts, user_dir, partial(_work, work=work)):
+            if not is_here:
+                print(f"{len(chunks)} jobs for {len(cells)} cells; how far they are: bridgex status {sweep}")
+            for ended in launching.launch(entry, starts, user_dir, partial(_work, work=work)):
                 statuses.extend(ended)
         finally:
             beat.end()
 
     status = guard(run)
-    summed = guard(lambda: sum_up(sweep))
+    summed = guard(lambda: sum_up(sweep)) if cells_of(sweep) else 0
     stopped = [code for code in [status, *statuses] if code in (INTERRUPTED, TERMINATED)]
     if stopped:
         return stopped[0]
@@ -104,7 +108,7 @@ def _planned(cell: command.Cell) -> PlannedCell:
 
 def sum_up(sweep: Path) -> None:
     """Writes a sweep's summary and page, from its cells' files, and shows them."""
-    from bridgex.records.sweep import cells_of, write_summary
+    from bridgex.records.sweep import write_summary
     from bridgex.records.train_sweep import is_train_sweep, write_train_summary
     from bridgex.report import html, terminal
 
@@ -138,7 +142,7 @@ def _work(config: DictConfig, work: Work) -> list[int]:
     own, statuses = plan.cells[first:end], []
     for number, planned in enumerate(own, start=first + 1):
         if work.fail_fast and any(_has_failed(work.plan.parent / cell.cell, plan.owner.start) for cell in plan.cells):
-            print(f"sweep.fail_fast: {len(plan.cells) - number + 1} cells are left")
+            say(f"sweep.fail_fast: {len(plan.cells) - number + 1} cells are left")
             break
         status = _run_cell(work, planned)
         if status is not None:
@@ -157,7 +161,7 @@ def _run_cell(work: Work, planned: PlannedCell) -> int | None:
     config: dict[str, Any] = {}
 
     def compose() -> None:
-        composed = command.compose_cell(work.entry, planned.overrides, work.user_dir)
+        composed = launching.compose_cell(work.entry, planned.overrides, work.user_dir)
         config.update(command.plain(composed))
 
     return guard(compose, [], planned.cell) or run_job(work.entry, config, folder, sweep)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, version
-from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -21,16 +20,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
-from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bridgex.config import pair_source
-from bridgex.config.mistakes import not_allowed, unknown_key
+from bridgex.config.mistakes import launcher_problem, not_allowed, secret_on_disk, unknown_key
 from bridgex.errors import UserError
 from bridgex.languages import Pair
+from bridgex.secrets import holds_secret
 
 Config = dict[str, Any]
 
@@ -135,7 +134,7 @@ def read(
     Raises:
         UserError: with one line for every mistake in the command.
     """
-    with _hydra(entry, overrides, user_dir) as loader:
+    with open_hydra(entry, overrides, user_dir) as loader:
         base = _base_of(entry, overrides)
         good: list[Override] = []
         problems: list[str] = []
@@ -145,6 +144,8 @@ def read(
             problems += found
             if override is not None and not found:
                 good.append(override)
+        problems += [f"{text}: is no UTF-8. Rename the file or folder" for text in overrides if not _is_utf8(text)]
+        problems += [secret_on_disk(text) for text in overrides if is_multirun and holds_secret(text)]
         command, value_problems, misfits = _compose_all(entry, good, validate, base, is_multirun)
         rest = good
         if value_problems and not problems:
@@ -162,6 +163,14 @@ def read(
     return replace(command, cells=cells)
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _agreed(cell: Cell, agree: Callable[[Config], object], dropped: Sequence[Override]) -> Cell:
     """The cell, with why it cannot run; what is said of overrides that were dropped is not its own."""
     try:
@@ -176,48 +185,6 @@ def _is_fail_fast(cells: Sequence[Cell]) -> bool:
     return any(cell.config["sweep"].get("fail_fast") for cell in cells)
 
 
-def compose_cell(entry: str, overrides: Sequence[str], user_dir: str | None) -> DictConfig:
-    """The config of one cell of a sweep, with the node `hydra`, as Hydra gives it to a job.
-
-    Args:
-        entry: `evaluate` or `train`.
-        overrides: of the cell.
-        user_dir: folder of a user's own yaml files.
-    """
-    with _hydra(entry, overrides, user_dir):
-        config = compose(entry, overrides=list(overrides), return_hydra_config=True)
-    with read_write(config.hydra), open_dict(config.hydra):
-        config.hydra.mode = RunMode.MULTIRUN
-    return config
-
-
-def launch(
-    entry: str, jobs: Sequence[Sequence[str]], user_dir: str | None, function: Callable[[DictConfig], Any]
-) -> Iterator[Any]:
-    """Runs jobs by the launcher that the command chose, here or elsewhere, and waits for them.
-
-    Args:
-        entry: `evaluate` or `train`.
-        jobs: of each job the overrides that compose its config.
-        user_dir: folder of a user's own yaml files.
-        function: what each job does.
-
-    Yields:
-        What each job returned.
-
-    Raises:
-        UserError: the launcher gave a job up.
-    """
-    config = compose_cell(entry, jobs[0], user_dir)
-    with _hydra(entry, jobs[0], user_dir) as loader:
-        context = HydraContext(config_loader=loader, callbacks=Callbacks())
-        launcher = Plugins.instance().instantiate_launcher(context, function, config)
-        # A job works for many cells: its folder is the sweep's.
-        results = launcher.launch([[*overrides, "hydra.sweep.subdir=."] for overrides in jobs], initial_job_idx=0)
-    for result in results:
-        yield result.return_value
-
-
 def choices_text(entry: str) -> str:
     """The choices of every group, one group a line, for `--help`."""
     groups = [folder for folder in sorted(config_dir().iterdir()) if folder.is_dir() and folder.name != "__pycache__"]
@@ -230,7 +197,7 @@ def choices_text(entry: str) -> str:
 
 
 @contextmanager
-def _hydra(entry: str, overrides: Sequence[str], user_dir: str | None) -> Iterator[ConfigLoader]:
+def open_hydra(entry: str, overrides: Sequence[str], user_dir: str | None) -> Iterator[ConfigLoader]:
     """Hydra over our folder and the user's own ones, so that their choices are known before composing."""
     prepare()
     version.setbase("1.3")
@@ -352,6 +319,9 @@ def _compose_all(
             if (pair := re.search(r"Could not find 'pair/([^']+)'", str(error))) is not None:
                 # Hydra would list all of them.
                 problems += _choice_problems("pair", pair[1], []) or [f"pair={pair[1]}: no such pair"]
+                continue
+            if (missing := re.search(r"Could not find 'hydra/launcher/([^']+)'", str(error))) is not None:
+                problems.append(launcher_problem(missing[1]))
                 continue
             misfit = re.match(r"In '(\w+)/(\w+)'", str(error))
             text = f"{misfit[1]}={misfit[2]}: does not fit {entry}.py. " if misfit else ""

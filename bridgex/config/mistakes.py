@@ -75,3 +75,25 @@ def known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
         field = getattr(node, "model_fields", {}).get(part)
         node = None if field is None else cast(object, field.annotation)
     return list(getattr(node, "model_fields", {}))
+
+
+_LAUNCHERS = {"slurm": "submitit", "submitit_slurm": "submitit", "submitit_local": "submitit", "ray": "ray"}
+"""Launchers by name, with the plugin that brings each."""
+_EXTRAS = {"submitit": "slurm", "ray": "ray"}
+
+
+def launcher_problem(name: str) -> str:
+    """Why a launcher is not there: its plugin is not installed, or there is none of that name."""
+    plugin = _LAUNCHERS.get(name)
+    if plugin is None:
+        return not_allowed("hydra/launcher", name, sorted({"basic", *_LAUNCHERS}))
+    return (
+        f"hydra/launcher={name.removeprefix('submitit_')}: needs hydra-{plugin}-launcher, not installed here. Run pip "
+        f"install 'bridgex[{_EXTRAS[plugin]}]'"
+    )
+
+
+def secret_on_disk(override: str) -> str:
+    """The line for a secret among a sweep's overrides, which its plan keeps for the processes that run its cells."""
+    key = override.partition("=")[0].lstrip("+")
+    return f"{key}: a sweep keeps its overrides on disk, and this one holds a secret. Write '{key}=${{oc.env:NAME}}'"

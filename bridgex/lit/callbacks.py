@@ -86,21 +86,18 @@ class CollectOutputs(Joining):
 
 
 class CountAnswers(Joining):
-    """Counts what all processes' engines were asked.
+    """Adds what other processes' engines were asked to the first one's counts.
 
     Args:
         engine: this process's.
 
     Attributes:
-        num_asked: answers that were asked for.
-        num_remembered: answers that were known.
         notes: what a reader of results must know of the engines.
     """
 
     def __init__(self, engine: RememberingEngine) -> None:
         self._engine = engine
         self._before = engine.num_asked, engine.num_remembered
-        self.num_asked = self.num_remembered = 0
         self.notes: list[str] = []
 
     def part(self) -> tuple[int, int, list[str]]:
@@ -109,9 +106,9 @@ class CountAnswers(Joining):
         return self._engine.num_asked - asked, self._engine.num_remembered - remembered, self._engine.notes
 
     def join(self, parts: Sequence[tuple[int, int, list[str]]]) -> None:
-        """Adds them up."""
-        self.num_asked = sum(asked for asked, _, _ in parts)
-        self.num_remembered = sum(remembered for _, remembered, _ in parts)
+        """Adds up what is not counted yet: the first process's own engine has counted for itself."""
+        self._engine.num_asked += sum(asked for asked, _, _ in parts[1:])
+        self._engine.num_remembered += sum(remembered for _, remembered, _ in parts[1:])
         self.notes = list(dict.fromkeys(note for _, _, notes in parts for note in notes))
 
 

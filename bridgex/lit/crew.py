@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -169,7 +170,7 @@ class Crew:
             trainer = _trainer(self.place, accelerator, callbacks)
             found = _share(trainer, module, data, callbacks, None)
         except RuntimeError as error:
-            gone = [status for process in self._others if (status := process.poll()) is not None]
+            gone = self._gone()
             self._abandon()
             if not gone:
                 raise
@@ -187,6 +188,15 @@ class Crew:
         for number, callback in enumerate(joining):
             callback.join([part.parts[number] for part in found])
         return trainer.strategy.root_device
+
+    def _gone(self) -> list[int]:
+        """Exit statuses of processes that are not there any more; a broken connection tells of it before the system."""
+        limit = time.monotonic() + _SECONDS_TO_END
+        while True:
+            gone = [status for process in self._others if (status := process.poll()) is not None]
+            if gone or time.monotonic() > limit:
+                return gone
+            time.sleep(0.05)
 
     @property
     def is_there(self) -> bool:
@@ -265,6 +275,8 @@ def main() -> None:
 
 def follow_torchrun() -> None:
     """Does the share of a process of torchrun's that is not the first."""
+    # Waiting for orders happens inside torch, where no handler of Python's is heard.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     place = torchrun_place()
     assert place is not None, "torchrun says so"
     follow(place)
@@ -306,18 +318,36 @@ def _share(
     error: Exception | None,
 ) -> list[_Found]:
     """Does this process's share once all are ready, and returns what each found; waits for all, whatever they meet."""
-    errors: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(errors, _carried(error))
-    found: list[Any] = [_Found([], error) for error in errors]
+    errors = _gathered(_carried(error))
     if any(error is not None for error in errors):
-        return found
+        return [_Found([], error) for error in errors]
     assert trainer is not None
     try:
         trainer.predict(module, datamodule=data, return_predictions=False)
         own = _Found([callback.part() for callback in callbacks if isinstance(callback, Joining)], None)
     except Exception as met:
         own = _Found([], _carried(met))
-    dist.all_gather_object(found, own)
+    return _gathered(own)
+
+
+def _gathered(value: Any) -> list[Any]:
+    """What each process says, in the order of their ranks; a signal is heard while others are waited for."""
+    found: list[Any] = [None] * dist.get_world_size()
+    errors: list[BaseException] = []
+
+    def gather() -> None:
+        try:
+            dist.all_gather_object(found, value)
+        except BaseException as error:
+            errors.append(error)
+
+    # Inside torch no signal reaches Python, and another process may take its time.
+    thread = threading.Thread(target=gather, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if errors:
+        raise errors[0]
     return found
 
 

@@ -144,6 +144,7 @@ def tables(sweep: Path) -> dict[str, Any]:
         ranking = read(folder / "ranking.json")
         for strategy in ranking["strategies"].values():
             strategy["seconds"] = None
+        ranking["check"] = None  # which goes with the seconds
         found[f"{row['cell']} ranking"] = ranking
         lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
         found[f"{row['cell']} answers"] = sorted((p["route"], p["id"], p["answer"]) for p in lines)

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import gc
-import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +132,12 @@ class Watch(BlockCallback):
     def take(self, batch: ProbeBatch, parts: Mapping[int, tuple[int, ...]]) -> None:
         self.passes.append(batch.lengths)
         self.read.extend((block, column) for block, columns in parts.items() for column in columns)
+
+    def part(self) -> list[tuple[int, int]]:
+        return self.read
+
+    def join(self, parts: Sequence[list[tuple[int, int]]]) -> None:
+        assert parts == [self.read]
 
 
 def test_equal_prompts_are_read_once_and_no_further_than_needed() -> None:
@@ -364,68 +366,3 @@ def test_a_broken_reading_stops_before_the_first_batch() -> None:
         collect_profiles(loaded, TEXTS, lambda own: make_trainer([*own, count]), batch_tokens=90)
     assert count.read == []
     assert num_hooks(loaded.model) == 0
-
-
-TWO_PROCESSES = """
-import json, sys, warnings
-from pathlib import Path
-
-import numpy as np
-import torch
-from lightning.pytorch import Trainer
-
-from bridgex.lit.probe import collect_probe_matrix, collect_profiles
-from tests.fakes.tiny_models import make_loaded
-
-def make_trainer(callbacks):
-    return Trainer(accelerator="cpu", devices=2, strategy="ddp", callbacks=list(callbacks), logger=False,
-                   enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False)
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    given = json.loads(Path(sys.argv[1], "given.json").read_text())
-    loaded = make_loaded()
-    profiles = collect_profiles(loaded, given["texts"], make_trainer, batch_tokens=60)
-    # One batch for two processes: the second has nothing to do.
-    few = collect_profiles(loaded, {"sw": ["a"]}, make_trainer, batch_tokens=60)
-    matrix = collect_probe_matrix(loaded, given["prompts"], [np.arange(48)] * 3, make_trainer, batch_tokens=1)
-    rank = torch.distributed.get_rank()
-    arrays = {f"{code}_{name}": array for code, part in profiles.items() for name, array in part.arrays().items()}
-    arrays["few"] = few["sw"].arrays()["mean_3"]
-    arrays |= {f"matrix_{block}": values for block, values in enumerate(matrix.values)}
-    np.savez(Path(sys.argv[1], f"rank_{rank}.npz"), **arrays)
-    # Left to the interpreter's exit, gloo's threads may be running still when they are taken down, which aborts.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    (tmp_path / "given.json").write_text(json.dumps({"texts": TEXTS, "prompts": PROMPTS}))
-    script = tmp_path / "two_processes.py"
-    script.write_text(TWO_PROCESSES)
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    loaded = make_loaded()
-    expected = {
-        f"{code}_{name}": array
-        for code, part in collect_profiles(loaded, TEXTS, make_trainer, batch_tokens=60).items()
-        for name, array in part.arrays().items()
-    }
-    matrix = collect_probe_matrix(loaded, PROMPTS, [np.arange(48)] * 3, make_trainer, batch_tokens=1)
-    expected |= {f"matrix_{block}": values for block, values in enumerate(matrix.values)}
-    expected["few"] = collect_profiles(loaded, {"sw": ["a"]}, make_trainer, batch_tokens=60)["sw"].mean[2]
-    for rank in range(2):
-        with np.load(tmp_path / f"rank_{rank}.npz") as found:
-            assert set(found.files) == expected.keys()
-            for name, array in expected.items():
-                np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-12, err_msg=f"rank {rank}: {name}")
