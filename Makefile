@@ -1,7 +1,7 @@
 # make help lists the targets. Everything is installed into .venv, once; a changed pyproject.toml installs again.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench stress audit docs clean
 
 # The first Python here that is 3.10 to 3.13; make PY=/path/to/python chooses another.
 PY ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -40,6 +40,13 @@ bench: $(STAMP) ## measure the claims of speed and of the toy world; one JSON li
 	$(BIN)/python -m bench.generate
 	for shape in toy small mbert; do $(BIN)/python -m bench.drift --shape $$shape || exit 1; done
 	$(BIN)/python -m bench.toy_world --world bridgex/toy
+
+stress: $(STAMP) ## break runs in every way: kills, damage, full disks, signals; 15 minutes on 2 quiet cores
+	$(BIN)/python -m bench.stress
+
+audit: $(STAMP) ## advisories on what is installed, security rules, safety tests; one verdict
+	@$(BIN)/python -c 'import pip_audit' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt pip-audit || true
+	@$(BIN)/python -m tests.safety.audit
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python -c 'import mkdocs, nbconvert' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'

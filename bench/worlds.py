@@ -19,8 +19,9 @@ from bridgex.config import command, settings
 from bridgex.config.settings import Settings
 from bridgex.config.toy_recipe import ToyRecipe
 from bridgex.data.toy_world import ToyWorld, family, tier
+from bridgex.evaluation.engines.make import make_engine
 from bridgex.evaluation.tasks.base import Task
-from bridgex.extract.loading import LoadedModel, load_model, model_folder
+from bridgex.extract.loading import LoadedModel, load_model, model_fingerprint, model_folder
 from bridgex.gathering import Gatherer
 from bridgex.lit.trainer import make_trainer
 from bridgex.records.store import RunFolder
@@ -139,9 +140,9 @@ class Measured:
         with RunFolder.open(folder, {}) as run:
             run.identify({"model": str(self._world.folder.resolve())})
             items = made.task.build(Task).items(made)
-            gatherer = Gatherer(
-                made, run, self.model(made), items, lambda more: make_trainer(made, more), self._output / "cache"
-            )
+            loaded, cache = self.model(made), self._output / "cache"
+            engine = make_engine(made.engine, loaded, model_fingerprint(made.model, loaded.folder, cache), cache)
+            gatherer = Gatherer(made, run, loaded, engine, items, lambda more: make_trainer(made, more), cache)
             yield gatherer.evidence(candidates, _no_labels)
             run.set(state="done")
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from bridgex.config import command, settings, train_settings
 from bridgex.errors import UserError
+from bridgex.records.files import read_json
+from bridgex.records.measures import read_measures
 from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import MeasureRow, Metrics, Prediction, Ranking, Status
 from bridgex.records.store import read_metrics, read_status
@@ -82,6 +84,7 @@ def evaluate(folder: str | Path | None = None, **keys: Any) -> Run:
     from bridgex import pipeline
 
     pipeline.evaluate(found, config, place)
+    _mirror(place, found.logger)
     return load_run(place)
 
 
@@ -131,6 +134,7 @@ def train(folder: str | Path | None = None, **keys: Any) -> TrainRun:
     found = train_settings.validate_train(cell.config)
     if isinstance(found, train_settings.TrainSettings):
         training.train(found, cell.config, place)
+        _mirror(place, found.logger)
     else:
         training.make(found, cell.config, place)
     return load_train_run(place)
@@ -142,23 +146,18 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         UserError: no run lies there, or a file is damaged.
     """
-    place = Path(folder)
-    status = read_status(place)
-    if status is None:
-        raise UserError(f"{place}: no run lies there (status.json is missing or damaged)")
+    place, config, status = _opened(folder)
     if is_train_run(place):
         raise UserError(f"{place}: holds a run of train.py. Use load_train_run")
-    ranking, measures = place / "ranking.json", place / "measures.jsonl"
+    ranking = place / "ranking.json"
     return Run(
         folder=place,
-        config=settings.from_yaml(place / "config.yaml"),
+        config=config,
         status=status,
-        ranking=Ranking.model_validate_json(ranking.read_bytes()) if ranking.is_file() else None,
+        ranking=read_json(ranking, Ranking) if ranking.is_file() else None,
         metrics=read_metrics(place) if (place / "metrics.json").is_file() else None,
         predictions=read_predictions(place),
-        measures=[MeasureRow.model_validate_json(line) for line in measures.read_bytes().splitlines()]
-        if measures.is_file()
-        else [],
+        measures=read_measures(place),
     )
 
 
@@ -168,18 +167,32 @@ def load_train_run(folder: str | Path) -> TrainRun:
     Raises:
         UserError: no run lies there, or a file is damaged.
     """
-    place = Path(folder)
-    status = read_status(place)
-    if status is None:
-        raise UserError(f"{place}: no run lies there (status.json is missing or damaged)")
+    place, config, status = _opened(folder)
     return TrainRun(
         folder=place,
-        config=settings.from_yaml(place / "config.yaml"),
+        config=config,
         status=status,
         metrics=read_train_metrics(place) if (place / "metrics.json").is_file() else None,
         answers=read_answers(place),
         drift=read_drift(place),
     )
+
+
+def _opened(folder: str | Path) -> tuple[Path, dict[str, Any], Status]:
+    """A run's folder and what every run writes there first."""
+    place = Path(folder)
+    status = read_status(place)
+    if status is None:
+        raise UserError(f"{place}: no run lies there (status.json is missing or damaged)")
+    return place, settings.from_yaml(place / "config.yaml"), status
+
+
+def _mirror(folder: Path, logger: settings.LoggerSettings) -> None:
+    """Mirrors the run, and says where to, if `logger` asks for it."""
+    if logger.name == "wandb":
+        from bridgex.lit.wandb_logger import say_mirrored
+
+        say_mirrored(folder, logger)
 
 
 def _prepared(folder: str | Path | None, keys: dict[str, Any]) -> tuple[settings.Settings, dict[str, Any], Path]:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from bridgex.errors import UserError
 from bridgex.exits import USER_MISTAKE, guard
+from bridgex.shown import say
 
 
 def main() -> NoReturn:
@@ -68,19 +69,19 @@ def _report(arguments: Namespace) -> None:
     for path in arguments.path:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder. Give the folder of a run or of a sweep")
-        print(write_page(path))
+        say(str(write_page(path)))
     if arguments.wandb:
         from bridgex.report.wandb_report import publish
 
         for line in publish(arguments.path, arguments.project, arguments.entity):
-            print(line, flush=True)
+            say(line)
 
 
 def _sync(arguments: Namespace) -> None:
     from bridgex.lit.wandb_sync import sync
 
     for line in sync(arguments.path, arguments.project, arguments.entity, arguments.mode):
-        print(line, flush=True)
+        say(line)
 
 
 def _status(path: Path) -> None:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 
 from bridgex.config.train_settings import TrainSettings
-from bridgex.data.sentences import Sentences, running_text
+from bridgex.data.sentences import running_text
 from bridgex.errors import UserError
 from bridgex.extract.loading import LoadedModel
-from bridgex.extract.profiles import Profile
-from bridgex.lit.probe import collect_probe_matrix, collect_profiles
+from bridgex.lit.probe import collect_probe_matrix
+from bridgex.lit.profiles import cached_profiles
 from bridgex.lit.trainer import MakeTrainer
 from bridgex.records.cache import ArrayCache
 from bridgex.select.evidence import LanguageProfile, Mask
@@ -104,7 +104,7 @@ def neuron_relations(
         if lacking:
             note(f"no neuron-profile similarity: no text in {', '.join(lacking)} (ntrex/, flores/ or belebele/)")
             return NeuronRelations()
-        profiles = _profiles(texts, loaded, fingerprint, cache, make_trainer)
+        profiles = cached_profiles(loaded, fingerprint, texts, cache, make_trainer)
     except UserError as error:
         note(f"no neuron-profile similarity: {error}")
         return NeuronRelations()
@@ -170,24 +170,3 @@ def _dependence(
         x, y, columns, excluded_blocks=excluded, num_replicates=0, num_draws=0, seed=settings.seed
     )
     return {code: score.score for code, score in zip(codes, scored.candidates, strict=True)}
-
-
-def _profiles(
-    texts: dict[str, Sentences], loaded: LoadedModel, fingerprint: str, cache: ArrayCache, make_trainer: MakeTrainer
-) -> dict[str, Profile]:
-    keys = {
-        code: {
-            "model": fingerprint,
-            "dtype": str(loaded.model.dtype),
-            "site": "mlp_act",
-            "language": code,
-            "text": text.fingerprint,
-        }
-        for code, text in texts.items()
-    }
-    found = {code: kept for code, key in keys.items() if (kept := cache.get(key)) is not None}
-    lacking = {code: text.texts for code, text in texts.items() if code not in found}
-    fresh = collect_profiles(loaded, lacking, make_trainer, batch_tokens=None)
-    for code, profile in fresh.items():
-        cache.put(keys[code], profile.arrays())
-    return {code: Profile.from_arrays(arrays) for code, arrays in found.items()} | fresh

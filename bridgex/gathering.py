@@ -20,14 +20,14 @@ from bridgex.evaluation.scores import item_scores
 from bridgex.evaluation.tasks.base import Item, Items, Task
 from bridgex.evaluation.tasks.bli import WordTranslation
 from bridgex.extract.loading import LoadedModel
-from bridgex.extract.profiles import Profile
 from bridgex.languages import Language, Pair, language
 from bridgex.lit.callbacks import CollectOutputs
 from bridgex.lit.confidence import collect_confidence
 from bridgex.lit.data import SampleData
 from bridgex.lit.modules import ICLModule, Sample
-from bridgex.lit.probe import collect_probe_matrix, collect_profiles
+from bridgex.lit.probe import collect_probe_matrix
 from bridgex.lit.probe_data import plain_ids
+from bridgex.lit.profiles import cached_profiles
 from bridgex.lit.states import collect_states
 from bridgex.lit.trainer import MakeTrainer
 from bridgex.records.cache import ArrayCache
@@ -123,18 +123,15 @@ class Gatherer:
     def _profiles(self, codes: Sequence[str]) -> dict[str, LanguageProfile]:
         texts = {code: sentences.profile_text(self._settings, code, self._evaluated()) for code in codes}
         self._say_where_from(texts.values())
-        keys = {code: self._profile_key(text) for code, text in texts.items()}
-        found = {code: kept for code, key in keys.items() if (kept := self._cache.get(key)) is not None}
-        fresh = collect_profiles(
+        profiles = cached_profiles(
             self._loaded,
-            {code: texts[code].texts for code in codes if code not in found},
+            self._run.status.fingerprints["model"],
+            texts,
+            self._cache,
             self._make_trainer,
             batch_tokens=self._settings.probe.batch_tokens,
             note=self._run.detail,
         )
-        for code, profile in fresh.items():
-            self._cache.put(keys[code], profile.arrays())
-        profiles = {code: Profile.from_arrays(arrays) for code, arrays in found.items()} | fresh
         return {code: LanguageProfile(profile.share, profile.mean) for code, profile in profiles.items()}
 
     def _say_where_from(self, texts: Iterable[sentences.Sentences]) -> None:
@@ -150,15 +147,6 @@ class Gatherer:
         (origin,) = by_origin
         say = self._run.note if origin == "dictionary words" else self._run.detail
         say(f"neuron profiles are made from {origin}")
-
-    def _profile_key(self, text: sentences.Sentences) -> dict[str, str]:
-        return {
-            "model": self._run.status.fingerprints["model"],
-            "dtype": str(self._loaded.model.dtype),
-            "site": "mlp_act",
-            "language": text.code,
-            "text": text.fingerprint,
-        }
 
     def _probe_items(self) -> list[Item]:
         """Training words of the pair, none of them evaluated; only rightly translated ones where that is asked for."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bridgex.errors import UserError
-from bridgex.exits import guard
+from bridgex.exits import INTERRUPTED, TERMINATED, guard
 from bridgex.records.claim import HeldFolder
 from bridgex.records.store import ChangedInputs, put_aside
+from bridgex.shown import say
 
 if TYPE_CHECKING:
     from bridgex.config.settings import LoggerSettings
@@ -40,12 +41,12 @@ def run_job(entry: Entry, config: Mapping[str, Any], folder: Path, sweep: Path |
         except HeldFolder as held:
             if sweep is None:
                 raise
-            print(f"{folder.name}: left to process {held.owner.pid} on {held.owner.host}, which is at it")
+            say(f"{folder.name}: left to process {held.owner.pid} on {held.owner.host}, which is at it")
         except ChangedInputs as changed:
             if sweep is None:
                 raise
             aside = put_aside(folder)
-            print(f"{folder.name}: runs again, for {', '.join(changed.names)} changed; what it was lies in {aside}")
+            say(f"{folder.name}: runs again, for {', '.join(changed.names)} changed; what it was lies in {aside}")
             run(config, folder, sweep)
 
     status = guard(job, errors, "" if sweep is None else folder.name)
@@ -57,7 +58,8 @@ def run_job(entry: Entry, config: Mapping[str, Any], folder: Path, sweep: Path |
     if errors and sweep is None:
         with contextlib.suppress(OSError):  # Hydra made it; what holds a run is not empty and stays
             folder.rmdir()
-    return status
+    stopped = _mirror_failed(config, folder) if errors else 0
+    return stopped if stopped in (INTERRUPTED, TERMINATED) else status
 
 
 def _evaluate(config: Mapping[str, Any], folder: Path, sweep: Path | None) -> None:
@@ -77,8 +79,7 @@ def _evaluate(config: Mapping[str, Any], folder: Path, sweep: Path | None) -> No
         terminal.show(folder, page)
     else:
         terminal.show_cell(folder)
-    if found.logger.name == "wandb":
-        print(_mirror(folder, found.logger))
+    _mirror(folder, found.logger)
 
 
 def _train(config: Mapping[str, Any], folder: Path, sweep: Path | None) -> None:
@@ -89,7 +90,7 @@ def _train(config: Mapping[str, Any], folder: Path, sweep: Path | None) -> None:
     found = train_settings.validate_train(config)
     if not isinstance(found, train_settings.TrainSettings):
         training.make(found, config, folder)
-        print(f"model: {folder / 'model'}")
+        say(f"model: {folder / 'model'}")
         return
     training.train(found, config, folder)
     page = html.write_run_page(folder)
@@ -97,12 +98,29 @@ def _train(config: Mapping[str, Any], folder: Path, sweep: Path | None) -> None:
         train_terminal.show_train(folder, page)
     else:
         train_terminal.show_train_cell(folder)
-    if found.logger.name == "wandb":
-        print(_mirror(folder, found.logger))
+    _mirror(folder, found.logger)
 
 
-def _mirror(folder: Path, options: LoggerSettings) -> str:
-    from bridgex.lit.wandb_logger import mirror_run
-    from bridgex.records.mirror import identity_of
+def _mirror(folder: Path, logger: LoggerSettings) -> None:
+    if logger.name == "wandb":
+        from bridgex.lit.wandb_logger import say_mirrored
 
-    return mirror_run(folder, options, identity_of(folder))
+        say_mirrored(folder, logger)
+
+
+def _mirror_failed(config: Mapping[str, Any], folder: Path) -> int:
+    """Mirrors what a failed run left, where that is asked for; the run's own error and exit status stand.
+
+    Returns:
+        The exit status of the mirror: 0, or why it ended early.
+    """
+    if not isinstance(logger := config.get("logger"), Mapping) or logger.get("name") != "wandb":
+        return 0
+    from bridgex.config.settings import config_hash
+    from bridgex.records.mirror import options_of
+    from bridgex.records.store import read_status
+
+    status = read_status(folder)
+    if status is None or status.state != "failed" or status.config_hash != config_hash(config):
+        return 0  # it ended before it had a folder, or another run lies there
+    return guard(lambda: _mirror(folder, options_of(folder)))

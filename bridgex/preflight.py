@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bridgex.config import settings, train_settings
+from bridgex.config import agreement, settings, train_settings
 from bridgex.data import encoder_text, probe_text, sentences
 from bridgex.errors import UserError
 from bridgex.evaluation.engines import vllm_check
@@ -27,8 +27,8 @@ def agree(config: Mapping[str, Any]) -> None:
         UserError: with one line for every thing that is missing or does not fit another.
     """
     found = settings.validate(config)
-    mismatch = settings.pair_problems(found)
-    problems = [*settings.path_problems(found), *mismatch]
+    mismatch = agreement.pair_problems(found)
+    problems = [*agreement.path_problems(found), *mismatch]
     cache = place_problem(Path(found.cache.dir).expanduser().absolute())
     if cache is not None:
         problems.append(f"cache.dir={found.cache.dir}: {cache}. Give another folder")
@@ -66,7 +66,7 @@ def agree_train(config: Mapping[str, Any]) -> None:
             raise UserError(*lacking)
         return
     mismatch = _language_problems(found)
-    problems = [*settings.model_problems(found.model), *settings.data_problems(found.data), *mismatch]
+    problems = [*agreement.model_problems(found.model), *agreement.data_problems(found.data), *mismatch]
     cache = place_problem(Path(found.cache.dir).expanduser().absolute())
     if cache is not None:
         problems.append(f"cache.dir={found.cache.dir}: {cache}. Give another folder")

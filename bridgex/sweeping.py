@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,11 +83,15 @@ def run_sweep(entry: Entry, found: command.Command, user_dir: str | None) -> int
             work = Work(entry, path, tuple(chunks), bool(options["fail_fast"]), user_dir)
             starts = [plan.cells[first].overrides for first, _ in chunks]
             if not is_here:
-                print(f"{len(chunks)} jobs for {len(cells)} cells; how far they are: bridgex status {sweep}")
+                say(f"{len(chunks)} jobs for {len(cells)} cells; how far they are: bridgex status {sweep}")
             for ended in launching.launch(entry, starts, user_dir, partial(_work, work=work)):
                 statuses.extend(ended)
         finally:
             beat.end()
+            if (cells[0].config.get("task") or {}).get("dry_run"):  # leaves nothing behind
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    sweep.rmdir()
 
     status = guard(run)
     summed = guard(lambda: sum_up(sweep)) if cells_of(sweep) else 0

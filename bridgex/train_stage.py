@@ -16,11 +16,12 @@ from lightning.pytorch import seed_everything
 from bridgex.config.train_settings import TrainSettings
 from bridgex.errors import UserError
 from bridgex.evaluation.freezing import Frozen, choose_frozen
-from bridgex.evaluation.tasks.base import LabelledPairs, PairTask, Task
+from bridgex.evaluation.tasks.base import LabelledPairs, PairTask
 from bridgex.evaluation.transfer import Training
 from bridgex.extract.block_states import Pooling
 from bridgex.extract.classifier import EncodedPair, PairEncoder, load_classifier, load_pair_encoder
 from bridgex.extract.loading import model_fingerprint, model_folder
+from bridgex.extract.model_config import code_notes
 from bridgex.extract.sites import find_layers
 from bridgex.lit.drift import Collect, MeasuredPairs, read_languages
 from bridgex.lit.pairs import Pair, ReadData, num_steps
@@ -37,18 +38,6 @@ if TYPE_CHECKING:
 _TEST = "test"
 
 
-def pair_task(settings: TrainSettings) -> PairTask:
-    """The task, if a model can be fine-tuned on it.
-
-    Raises:
-        UserError: it cannot.
-    """
-    task = settings.task.build(Task)
-    if not isinstance(task, PairTask):
-        raise UserError(f"task={task.name}: has no pairs of texts with classes to fine-tune on. Use task=xnli or nli")
-    return task
-
-
 def test_pairs(settings: TrainSettings, task: PairTask) -> LabelledPairs:
     """The test part in every language that is measured, sources first, cut to `task.limit`.
 
@@ -58,7 +47,7 @@ def test_pairs(settings: TrainSettings, task: PairTask) -> LabelledPairs:
     targets = settings.targets if settings.targets is not None else task.pair_languages(settings, _TEST)
     codes = list(dict.fromkeys([*settings.source, *targets]))
     found = task.pairs(settings, codes, _TEST)
-    limit = settings.task.arguments.get("limit")
+    limit = task.limit
     if limit is not None:
         cut = {code: texts[:limit] for code, texts in found.texts.items()}
         found = replace(
@@ -188,7 +177,7 @@ class Stage:
         settings = self.settings
         counts = Counter(row.label for row in self.rows)
         return Training(
-            task=str(settings.task.arguments.get("name", "")),
+            task=self.task.name,
             model=settings.model.name,
             sources=settings.source,
             seed=settings.seed,
@@ -246,6 +235,8 @@ def open_stage(
     where = model_folder(settings.model, cache, settings.seed)
     found = input_fingerprints(settings, config, test, rows)
     run.identify(found)
+    for note in code_notes(settings.model):
+        run.note(note)
     encoder = load_pair_encoder(settings.model, where, settings.finetune.max_length)
     if "cls" in settings.drift.pooling and not encoder.has_cls:
         raise UserError(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -22,6 +19,7 @@ from bridgex.data.encoder_text import encoder_text
 from bridgex.data.typology import KindDistances
 from bridgex.errors import UserError
 from bridgex.evaluation.freezing import Frozen
+from bridgex.evaluation.tasks.base import pair_task
 from bridgex.evaluation.transfer import Beside, summarise_training
 from bridgex.extract.classifier import PairEncoder
 from bridgex.extract.freezing import freeze
@@ -39,7 +37,7 @@ from bridgex.lit.finetune import finetune
 from bridgex.lit.pairs import TrainBatches
 from bridgex.lit.toy_training import train_toy_world
 from bridgex.lit.trainer import make_fit_trainer, make_trainer
-from bridgex.records.files import writing
+from bridgex.records.files import whole_folder, writing
 from bridgex.records.measures import train_measure_rows, write_measures
 from bridgex.records.store import RunFolder, is_done
 from bridgex.records.train_files import (
@@ -52,7 +50,7 @@ from bridgex.records.train_files import (
     write_drift,
 )
 from bridgex.records.train_schema import LabelRecord, Measured, TrainMetrics
-from bridgex.train_stage import Stage, input_fingerprints, open_stage, pair_task, test_pairs, training_rows
+from bridgex.train_stage import Stage, input_fingerprints, open_stage, test_pairs, training_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,7 +69,7 @@ def train(settings: TrainSettings, config: Mapping[str, Any], folder: Path) -> T
     Raises:
         UserError: what the user can mend.
     """
-    task = pair_task(settings)
+    task = pair_task(settings.task)
     read = cache(lambda: (test_pairs(settings, task), *training_rows(settings, task)))
     if is_done(folder, config, lambda: input_fingerprints(settings, config, *read()[:2])):
         return read_train_metrics(folder)
@@ -274,14 +272,9 @@ def _keep_model(stage: Stage, model: PreTrainedModel) -> None:
     target = stage.run.folder / "model"
     if not stage.settings.finetune.keep_model or target.exists():
         return
-    with writing(target):
-        temporary = Path(tempfile.mkdtemp(dir=stage.run.folder, prefix=".model."))
-        try:
-            model.save_pretrained(temporary)
-            stage.encoder.tokenizer.save_pretrained(temporary)
-            os.rename(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with writing(target), whole_folder(target, is_own=True) as place:
+        model.save_pretrained(place)
+        stage.encoder.tokenizer.save_pretrained(place)
 
 
 def _write(stage: Stage, metrics: TrainMetrics, measured: Mapping[str, Measured], beside: Beside) -> None:

@@ -284,7 +284,7 @@ def test_a_reader_is_told_of_text_left_out_and_of_joined_lists(begin: Begin, tmp
 def test_a_whole_comparison_reads_each_thing_once(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begin("pair=qaa-qaf", "probe.limit=24")
     calls: list[str] = []
-    for name in ("collect_profiles", "collect_probe_matrix", "collect_confidence", "collect_states"):
+    for name in ("cached_profiles", "collect_probe_matrix", "collect_confidence", "collect_states"):
         real = getattr(gathering, name)
         monkeypatch.setattr(
             gathering, name, lambda *given, name=name, real=real, **more: (calls.append(name), real(*given, **more))[1]
@@ -301,7 +301,7 @@ def test_a_whole_comparison_reads_each_thing_once(begin: Begin, monkeypatch: pyt
     assert [ranking.missing for ranking in found.values()] == [None] * len(found)
     # Confidence once for the candidates, once more for going directly; states for convergence, and of each language.
     assert sorted(calls) == [
-        *["collect_confidence"] * 2, "collect_probe_matrix", "collect_profiles", *["collect_states"] * 5,
+        "cached_profiles", *["collect_confidence"] * 2, "collect_probe_matrix", *["collect_states"] * 5,
     ]  # fmt: skip
     assert len(asked) == 1
 

@@ -25,7 +25,7 @@ ORDER = [
     "sweeping",
     "cli",
 ]
-LEAVES = {"bounded", "errors", "languages"}
+LEAVES = {"bounded", "errors", "languages", "secrets", "shown"}
 # Room or module -> the rooms to its left; report and stats stand beside the line.
 ALLOWED: dict[str, set[str]] = {room: set(ORDER[: index + 1]) | LEAVES for index, room in enumerate(ORDER)}
 for beyond in ("select", "evaluation", "lit", "gathering", "controls", "pipeline", "train_stage", "training"):
@@ -42,13 +42,15 @@ ALLOWED["pipeline"] -= {"controls"}
 ALLOWED["controls"] -= {"gathering"}
 ALLOWED["train_stage"] -= {"pipeline", "gathering", "controls"}
 ALLOWED["training"] -= {"pipeline", "gathering"}
-ALLOWED["api"] = {"config", "records", "preflight", "pipeline", "training", "api"} | LEAVES
+ALLOWED["api"] = {"config", "records", "preflight", "lit", "pipeline", "training", "api"} | LEAVES
 ALLOWED["cli"] |= {"preflight"}
-ALLOWED["exits"] = {"errors"}
+ALLOWED["exits"] = {"errors", "shown"}
 ALLOWED["commands"] = ALLOWED["cli"] | {"commands"}
 ALLOWED["stats"] = {"stats", "errors"}
 ALLOWED["errors"] = set()
 ALLOWED["bounded"] = {"bounded"}
+ALLOWED["secrets"] = set()
+ALLOWED["shown"] = {"secrets"}
 ALLOWED["languages"] = {"errors"}
 
 FENCES: dict[str, tuple[str, ...]] = {
@@ -63,6 +65,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "extract.encoder_model",
         "extract.families",
         "extract.loading",
+        "extract.model_config",
         "extract.random_model",
         "extract.toy_model",
     ),

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Protocol
 
+import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf._utils import get_yaml_loader
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from yaml import YAMLError
 
 from bridgex.config.mistakes import lines_of
 from bridgex.config.targets import Target
 from bridgex.errors import UserError
-from bridgex.languages import Pair, language, near_matches
+from bridgex.languages import Pair, language
 
 
 class Node(BaseModel):
@@ -27,17 +28,24 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+# No path can be made of it that leaves the folder it is in, and four of them make a name that a folder can have.
+FolderName = Annotated[str, Field(pattern=r"^[\w+-][\w.+-]*$", max_length=60)]
+
+
 def checked_template(template: str, *names: str) -> str:
     """The template itself, if it can be filled with these names and uses the last one, which is what it is about.
 
     Raises:
-        ValueError: it names something else, or not the last one.
+        ValueError: it names something else, a part of what a name stands for among it, or not the last one.
     """
+    allowed = " ".join(f"{{{name}}}" for name in names)
     try:
         template.format(**dict.fromkeys(names, ""))
     except (KeyError, IndexError, ValueError) as error:
-        allowed = " ".join(f"{{{name}}}" for name in names)
         raise ValueError(f"may name {allowed} only, found {error}") from None
+    found = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    if others := [name for name in found if name not in names]:
+        raise ValueError(f"may name {allowed} only, found {others[0]!r}")
     if f"{{{names[-1]}}}" not in template:
         raise ValueError(f"must name {{{names[-1]}}}")
     return template
@@ -59,7 +67,7 @@ class ModelSettings(Node):
     """Which model, and how it is loaded."""
 
     kind: Literal["hf", "toy", "random"] = Field(description="where the model comes from")
-    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] = Field(description="stands in folder names and tables")
+    name: FolderName = Field(description="stands in folder names and tables")
     path: str | None = Field(None, description="local folder or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the checkpoint says")
@@ -68,6 +76,9 @@ class ModelSettings(Node):
     )
     quantization: Literal["8bit", "4bit"] | None = Field(None, description="weights in fewer bits, by bitsandbytes")
     adapter: str | None = Field(None, description="folder of a PEFT adapter")
+    trust_remote_code: bool = Field(
+        False, description="true: Python code in the model's folder is run, for a model that transformers does not know"
+    )
     chat_template: Literal["auto", "on", "off"] = Field("auto", description="auto: on where the tokenizer has one")
     system_prompt: str | None = Field(None, description="system message, with the chat template only")
     neuron_share: float = Field(0.01, description="default of probe.neuron_share")
@@ -186,12 +197,17 @@ class DataSettings(Node):
 
     root: str | None = Field(None, description="folder that holds the data sets, each in its own layout")
     text: dict[str, str] = Field(default_factory=dict, description="text of one's own by language")
-    dictionary: str | None = Field(None, description="a word list of one's own")
 
     @field_validator("text")
     @classmethod
     def _languages_exist(cls, text: dict[str, str]) -> dict[str, str]:
         return {known_language(code): file for code, file in text.items()}
+
+
+class EvaluateDataSettings(DataSettings):
+    """Where the data of evaluate.py lie, which needs words, too."""
+
+    dictionary: str | None = Field(None, description="a word list of one's own; evaluate.py only")
 
 
 class ReadsData(Protocol):
@@ -215,7 +231,7 @@ class CacheSettings(Node):
 class SweepSettings(Node):
     """A multirun: where it writes, and how its cells are run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] = Field(description="a multirun writes to outputs/sweeps/<name>")
+    name: FolderName = Field(description="a multirun writes to outputs/sweeps/<name>")
     fail_fast: bool = Field(False, description="true: the first cell that fails ends the sweep")
     cells_per_job: int = Field(
         8, ge=1, description="on a cluster: cells of one model that a job runs one after the other, loading it once"
@@ -239,7 +255,7 @@ class Settings(Node):
     callbacks: dict[str, LateTargetNode]
     logger: LoggerSettings
     trainer: TrainerSettings
-    data: DataSettings
+    data: EvaluateDataSettings
     cache: CacheSettings
     sweep: SweepSettings
     seed: int = Field(0, ge=0, lt=2**32, description="seeds every random choice of a run")
@@ -290,10 +306,16 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 def from_yaml(path: Path) -> dict[str, Any]:
     """A config as a run wrote it; empty where the file is missing or damaged."""
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        config = yaml.load(path.read_text(encoding="utf-8"), _FastLoader)  # noqa: S506 (it is a safe one)
+    except (OSError, ValueError, YAMLError):
         return {}
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+
+class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads plain values as OmegaConf does (1e-5 is a number, no date is a date), in C: a sweep has many configs."""
+
+    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
 
 
 def validate(config: Mapping[str, Any]) -> Settings:
@@ -306,69 +328,3 @@ def validate(config: Mapping[str, Any]) -> Settings:
         return Settings.model_validate(config)
     except ValidationError as error:
         raise UserError(*lines_of(error, Settings)) from None
-
-
-def pair_problems(settings: Settings) -> list[str]:
-    """Why model and pair do not go together: real and invented languages have models of their own."""
-    model, pair = settings.model, settings.pair.pair
-    is_toy_pair = language(pair.source).is_toy
-    if is_toy_pair and model.kind != "toy":
-        return [
-            f"pair={pair}: an invented pair that only model=toy speaks, and model={model.name} was given. "
-            f"Add a pair of real languages, e.g. pair=en-sw"
-        ]
-    if not is_toy_pair and model.kind == "toy":
-        return [
-            f"pair={pair}: model=toy speaks its own invented languages only (qaa to qal). "
-            f"Choose a model, e.g. model=llama3, or a toy pair, e.g. pair=qaa-qaf"
-        ]
-    return []
-
-
-def path_problems(settings: Settings) -> list[str]:
-    """Which of the folders and files that the keys name are not there."""
-    return [*model_problems(settings.model), *data_problems(settings.data)]
-
-
-def model_problems(model: ModelSettings) -> list[str]:
-    """Which folders of the model are not there."""
-    problems: list[str] = []
-    if model.kind == "hf" and model.path is None:
-        problems.append("model.path: not set. model=hf needs model.path=<local folder or hub id>")
-    if model.path is not None and model.names_a_folder():
-        problems += _folder_problems("model.path", model.path, must_hold="config.json")
-    if model.adapter is not None:
-        problems += _folder_problems("model.adapter", model.adapter, must_hold="adapter_config.json")
-    return problems
-
-
-def data_problems(data: DataSettings) -> list[str]:
-    """Which folders and files of data are not there."""
-    problems = [] if data.root is None else _folder_problems("data.root", data.root)
-    problems += [
-        f"data.text.{code}={file}: no such file. Give a text file with one sentence a line"
-        for code, file in data.text.items()
-        if not Path(file).expanduser().is_file()
-    ]
-    if data.dictionary is not None and not Path(data.dictionary).expanduser().is_file():
-        problems.append(
-            f"data.dictionary={data.dictionary}: no such file. Give a text file with one 'word translation' pair a line"
-        )
-    return problems
-
-
-def _folder_problems(key: str, value: str, must_hold: str | None = None) -> list[str]:
-    folder = Path(value).expanduser()
-    if folder.is_file():
-        return [f"{key}={value}: is a file. Give its folder"]
-    if not folder.is_dir():
-        parent = folder.parent
-        inside = [child.name for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
-        near = near_matches(folder.name, inside)
-        return [f"{key}={value}: no such folder" + (f" (in {parent} there is: {', '.join(near)})" if near else "")]
-    if must_hold is not None and not (folder / must_hold).is_file():
-        guess = f". Did you mean {Path(value) / 'model'}?" if (folder / "model" / must_hold).is_file() else ""
-        return [f"{key}={value}: no {must_hold} in this folder, so transformers cannot load it{guess}"]
-    if not os.access(folder, os.R_OK | os.X_OK):
-        return [f"{key}={value}: this folder cannot be read. Check its permissions"]
-    return []

@@ -12,6 +12,7 @@ from bridgex.config.mistakes import lines_of
 from bridgex.config.settings import (
     CacheSettings,
     DataSettings,
+    FolderName,
     LateTargetNode,
     LoggerSettings,
     ModelSettings,
@@ -29,7 +30,7 @@ from bridgex.languages import language
 class FinetuneSettings(Node):
     """How the model is fine-tuned."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] = Field(description="stands in folder names")
+    name: FolderName = Field(description="stands in folder names")
     split: Annotated[str, Field(pattern=r"^\w+$")] = Field("train", description="part of the data to train on")
     limit: int | None = Field(None, ge=1, description="first N rows of each source language; null: all")
     learning_rate: float = Field(2e-5, gt=0, description="of AdamW at the first step, falling to 0 in a straight line")

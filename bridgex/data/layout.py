@@ -63,6 +63,11 @@ class Layout:
         return [code for code in codes if (config := data.code_for(code)) and self.files(config, split)]
 
     def _matches(self, pattern: str) -> Iterator[Path]:
+        if not is_within(pattern):
+            raise UserError(
+                f"{self.folder / 'README.md'}: names {pattern!r}, and rows are read from files in that folder only. "
+                f"Correct it, or fetch the data set again"
+            )
         if any(sign in pattern for sign in "*?["):
             yield from self.folder.glob(pattern)
         else:
@@ -79,6 +84,16 @@ class Layout:
         if split in ("test", "devtest"):
             for place in (self.folder, self.folder / "data"):
                 yield from (place / f"{config}{suffix}" for suffix in SUFFIXES)
+
+
+def is_within(name: str) -> bool:
+    """Whether a file's name, or a pattern of names, stays in the folder that it is of.
+
+    >>> is_within("data/test-*.parquet"), is_within("../test.jsonl"), is_within("/etc/passwd")
+    (True, False, False)
+    """
+    parts = name.replace("\\", "/").split("/")
+    return "\0" not in name and parts[0] != "" and ".." not in parts and not parts[0].endswith(":")
 
 
 def configs_of(text: str, where: str) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -187,6 +187,10 @@ def text_of(value: object, column: str) -> str:
         return ""
     if not isinstance(value, str):
         raise BadCell(f"{column} is {value!r}, expected a text")
+    try:
+        value.encode()  # JSON can name half a character, which no tokenizer and no file takes
+    except UnicodeEncodeError:
+        raise BadCell(f"{column} holds half a character (a lone surrogate), expected a text") from None
     return value.strip()
 
 

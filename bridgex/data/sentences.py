@@ -189,6 +189,7 @@ def column_of(path: Path, columns: tuple[str, ...]) -> list[object]:
             try:
                 row = json.loads(line)
                 values.append(row[next(name for name in columns if name in row)])
+                str(values[-1]).encode()  # half a character, which JSON can name, is no text
             except (ValueError, TypeError, StopIteration):
                 raise UserError(f"{path}:{number}: expected a JSON object with {wanted}, found {line[:60]!r}") from None
     return values

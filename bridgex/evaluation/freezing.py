@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bridgex.config.train_settings import TrainSettings
 from bridgex.errors import UserError
+from bridgex.evaluation.tasks.base import Task
 from bridgex.records.train_files import read_train_metrics
 from bridgex.records.train_schema import TrainMetrics
 
@@ -172,7 +173,7 @@ def _earlier(settings: TrainSettings) -> TrainMetrics:
     found = read_train_metrics(folder)
     if found.freeze != "none":
         raise UserError(f"freeze.relations={given}: froze {found.freeze}. Give a run with freeze=none")
-    task = settings.task.arguments.get("name")
+    task = settings.task.build(Task).name
     if found.task != task:
         raise UserError(f"freeze.relations={given}: was trained on task {found.task}, and this run is on {task}")
     if found.source != settings.sources:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 
 from bridgex.data.typology import KindDistances
+from bridgex.records.relation_families import relation_families
 from bridgex.records.train_schema import (
     Controls,
     DriftRecord,
     Measured,
+    RelationName,
     RelationRecord,
     TrainMetrics,
     TransferScore,
 )
 from bridgex.stats.paired import ALPHA, difference_interval, share_interval
-from bridgex.stats.relate import RelationName, Vector, depth_correlation, relate_family, relation_families
+from bridgex.stats.relate import Vector, depth_correlation, relate_family
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ def survivors(relations: Sequence[RelationRecord], poolings: Sequence[str]) -> s
     if not relations:
         return "Nothing could be related: fewer than four target languages, or no distances and no spread."
     parts = []
-    names: tuple[RelationName, ...] = ("drift ~ distance", "drift ~ transfer", "distance ~ transfer")
+    names: tuple[RelationName, ...] = get_args(RelationName)
     for relation in names:
         for pooling in poolings if relation != "distance ~ transfer" else [None]:
             tests = [one for one in relations if one.relation == relation and one.pooling in (pooling, None)]

@@ -18,7 +18,8 @@ from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
 from bridgex.extract.freezing import after_last_block
 from bridgex.extract.limits import num_positions
-from bridgex.extract.loading import broken_weights, first_line, load_tokenizer, weigh
+from bridgex.extract.loading import broken_weights, load_tokenizer, weigh
+from bridgex.extract.model_config import code_line, first_line, needs_code
 from bridgex.extract.sites import backbone
 from bridgex.languages import language
 
@@ -198,7 +199,7 @@ def load_pair_encoder(settings: ModelSettings, folder: Path, max_length: int) ->
     Raises:
         UserError: no usable config or tokenizer.
     """
-    return PairEncoder(load_tokenizer(folder), settings.pair_input, max_length)
+    return PairEncoder(load_tokenizer(folder, settings.trust_remote_code), settings.pair_input, max_length)
 
 
 def load_classifier(
@@ -231,7 +232,7 @@ def load_classifier(
                 num_labels=num_labels,
                 dtype=settings.dtype,
                 local_files_only=True,
-                trust_remote_code=False,
+                trust_remote_code=settings.trust_remote_code,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # a head of an earlier task is another one
                 output_loading_info=True,
@@ -240,6 +241,8 @@ def load_classifier(
         broken = broken_weights(folder)
         if broken is not None:
             raise UserError(f"{broken}: damaged or cut short. Download or copy it again") from error
+        if needs_code(error):
+            raise UserError(code_line(folder)) from error
         raise UserError(f"{folder}: no classification head can be put on the model ({first_line(error)})") from error
     model.config.pad_token_id = encoder.pad_id
     model.eval()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
+from bridgex.records.files import writing
+from bridgex.records.seal import sealed, unsealed
 
 # No pickles: weights are read from safetensors only.
-# An adapter's weights may be a pickle all the same, which peft reads.
-_READ = (".safetensors", ".json", ".model", ".txt", ".jinja", ".bin")
-_PATTERNS = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_READ = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
+_PATTERNS = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 _IGNORED = ["original/*", "onnx/*", "openvino/*", "*.onnx"]
 _HUB_PATIENCE_S = 10.0
 
@@ -28,7 +29,9 @@ def find_model(settings: ModelSettings) -> Path:
     """
     assert settings.path is not None
     folder = (
-        Path(settings.path).expanduser() if settings.names_a_folder() else _download(settings.path, settings.revision)
+        Path(settings.path).expanduser()
+        if settings.names_a_folder()
+        else _download(settings.path, settings.revision, _patterns(settings))
     )
     if not weight_files(folder):
         raise UserError(
@@ -61,23 +64,27 @@ def fingerprint(folders: Iterable[Path], memory: Path) -> str:
                 known[key] = fresh[key] = _hash_file(path)
             digest.update(f"{path.name}\0{known[key]}\0".encode())
     if fresh:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        # Appended in one write: several processes may remember at once.
-        with memory.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps({"file": key, "sha256": value}) + "\n" for key, value in fresh.items()))
+        lines = [sealed(json.dumps({"file": key, "sha256": value})) + "\n" for key, value in fresh.items()]
+        with writing(memory, "cache.dir"):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            # Appended in one write: several processes may remember at once.
+            with memory.open("a", encoding="utf-8") as file:
+                file.write("".join(lines))
     return digest.hexdigest()
 
 
 def _read_memory(memory: Path) -> dict[str, str]:
     known: dict[str, str] = {}
-    if not memory.exists():
+    try:
+        content = memory.read_bytes()
+    except OSError:
         return known
-    for line in memory.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in content.splitlines():
         try:
-            entry = json.loads(line)
+            entry = json.loads(unsealed(line, memory.name))
             known[entry["file"]] = entry["sha256"]
         except (ValueError, KeyError, TypeError):
-            continue  # a line cut short by a kill: the file is hashed again
+            continue  # a line cut short or damaged: the file is hashed again
     return known
 
 
@@ -93,17 +100,17 @@ def problems(settings: ModelSettings) -> list[str]:
     """Why a hub id cannot be loaded, found out without downloading weights; empty for folders."""
     if settings.path is None or settings.names_a_folder():
         return []
-    return list(_hub_problems(settings.path, settings.revision))
+    return list(_hub_problems(settings.path, settings.revision, _patterns(settings)))
 
 
 @lru_cache
-def _hub_problems(hub_id: str, revision: str | None) -> tuple[str, ...]:
+def _hub_problems(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Asked once a process: the cells of a sweep share their model."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS, local_files_only=True)
+        snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns), local_files_only=True)
     except LocalEntryNotFoundError:
         with _as_user_error(hub_id, revision) as found:
             HfApi().model_info(hub_id, revision=revision, timeout=_HUB_PATIENCE_S)
@@ -112,7 +119,12 @@ def _hub_problems(hub_id: str, revision: str | None) -> tuple[str, ...]:
     return ()
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def _patterns(settings: ModelSettings) -> tuple[str, ...]:
+    """Which files of a model are downloaded: its code only where it may be run."""
+    return (*_PATTERNS, "*.py") if settings.trust_remote_code else _PATTERNS
+
+
+def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
 
     with _as_user_error(hub_id, revision) as found:
@@ -120,7 +132,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
             snapshot_download(
                 hub_id,
                 revision=revision,
-                allow_patterns=_PATTERNS,
+                allow_patterns=list(patterns),
                 ignore_patterns=_IGNORED,
                 etag_timeout=_HUB_PATIENCE_S,
             )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,26 +11,24 @@ from typing import Any
 
 import psutil
 import torch
-import transformers
 from safetensors import SafetensorError
 from transformers import (
     AttentionInterface,
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
+from bridgex.config.agreement import adapter_problems
 from bridgex.config.settings import ModelSettings
 from bridgex.data.sources import toy_world
 from bridgex.errors import UserError
 from bridgex.extract import packing
 from bridgex.extract.hub import find_model, fingerprint, weight_files
+from bridgex.extract.model_config import code_line, first_line, needs_code, read_config
 from bridgex.extract.random_model import make_random_model
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -139,6 +136,7 @@ class LoadedModel:
         model: on the CPU until the trainer moves it; one with a device map or quantised weights stays where it is.
         encoder: prompts to ids and back.
         end_ids: ids that end an answer: end of text, end of turn.
+        trusts_code: whether code in its folder may be run.
     """
 
     name: str
@@ -146,6 +144,7 @@ class LoadedModel:
     model: PreTrainedModel
     encoder: Encoder
     end_ids: tuple[int, ...]
+    trusts_code: bool = False
 
 
 def model_folder(settings: ModelSettings, cache: Path, seed: int) -> Path:
@@ -176,7 +175,7 @@ def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
     Raises:
         UserError: no usable config or tokenizer, or model.chat_template=on without a template.
     """
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, settings.trust_remote_code)
     has_template = bool(tokenizer.chat_template)
     if settings.chat_template == "on" and not has_template:
         raise UserError(f"model.chat_template=on: the tokenizer in {folder} has no chat template. Use auto or off")
@@ -189,18 +188,24 @@ def load_encoder(settings: ModelSettings, folder: Path) -> Encoder:
     return _with_chat_bos(encoder, folder) if encoder.uses_chat_template else encoder
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Loads the tokenizer of a model folder.
 
+    Args:
+        folder: of the model.
+        trust_remote_code: whether its code may be run.
+
     Raises:
-        UserError: no usable config or tokenizer.
+        UserError: no usable config or tokenizer, or one that needs code that may not be run.
     """
-    read_config(folder)  # a tokenizer's loading reads it too, and would be blamed for its faults
+    read_config(folder, trust_remote_code)  # a tokenizer's loading reads it too, and would be blamed for its faults
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # transformers raises whatever the file's content leads to
+        if needs_code(error):
+            raise UserError(code_line(folder)) from error
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
     return tokenizer
 
@@ -231,69 +236,51 @@ def load_model(settings: ModelSettings, folder: Path) -> LoadedModel:
             that is no causal language model.
     """
     encoder = load_encoder(settings, folder)
-    architectures = getattr(read_config(folder), "architectures", None) or []
+    architectures = getattr(read_config(folder, settings.trust_remote_code), "architectures", None) or []
     if any(name.endswith("ForMaskedLM") for name in architectures):
         raise UserError(
             f"model={settings.name}: an encoder ({', '.join(architectures)}), which writes no answers. Fine-tune it "
             f"with train.py, or give a decoder, e.g. model=llama3"
         )
+    if problems := adapter_problems(settings):
+        raise UserError(*problems)
     weigh(settings, folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=settings.dtype,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=settings.trust_remote_code,
             use_safetensors=True,
+            output_loading_info=True,
             **_placement(settings, folder),
         )
+        model: PreTrainedModel
+        model, told = loaded
+        _refuse_missing(model, folder, told["missing_keys"])
         if settings.adapter is not None:
             model.load_adapter(str(Path(settings.adapter).expanduser()))
     except (SafetensorError, OSError, ValueError, RuntimeError, ImportError) as error:
         broken = broken_weights(folder)
         if broken is not None:
             raise UserError(f"{broken}: damaged or cut short. Download or copy it again") from error
+        if needs_code(error):
+            raise UserError(code_line(folder)) from error
         raise UserError(f"{folder}: the model cannot be loaded ({first_line(error)})") from error
     model.eval()
     if getattr(model, "hf_device_map", None) is not None or settings.quantization is not None:
         _hold_still(model)
-    return LoadedModel(settings.name, folder, model, encoder, _end_ids(model, encoder.tokenizer))
+    ends = _end_ids(model, encoder.tokenizer)
+    return LoadedModel(settings.name, folder, model, encoder, ends, settings.trust_remote_code)
 
 
-def read_config(folder: Path) -> PretrainedConfig:
-    """The model's config.
-
-    Raises:
-        UserError: it cannot be read, is of a type that this transformers does not know, or contradicts itself.
-    """
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises whatever the file's content leads to
-        path = folder / "config.json"
-        if not path.is_file():
-            raise UserError(f"{folder}: no config.json, so this is no folder of a model. Copy it again") from error
-        model_type = _model_type(path)
-        if model_type is not None and model_type not in CONFIG_MAPPING:
-            raise UserError(
-                f"{path}: model_type={model_type} is not known to transformers {transformers.__version__}. Run pip "
-                f"install --upgrade transformers, or give a model that it knows"
-            ) from error
-        # Of a validator's complaint the first line names the validator only, and its cause says what is wrong.
+def _refuse_missing(model: PreTrainedModel, folder: Path, missing: Collection[str]) -> None:
+    """Refuses files that lack weights, which transformers draws at random."""
+    lacking = [name for name, _ in model.named_parameters() if name in missing]
+    if lacking:
         raise UserError(
-            f"{path}: the model cannot be loaded from this config ({first_line(error.__cause__ or error)}). Correct "
-            f"it, or download or copy it again"
-        ) from error
-    return config
-
-
-def _model_type(path: Path) -> str | None:
-    """What a config.json calls its model; None: nothing, or the file is no JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = content.get("model_type") if isinstance(content, dict) else None
-    return None if found is None else str(found)
+            f"{folder}: its files lack {len(lacking)} weights of the model, e.g. {lacking[0]}. Copy the model again"
+        )
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -342,7 +329,8 @@ def _hold_still(model: PreTrainedModel) -> None:
 
 def _dtype_name(settings: ModelSettings, folder: Path) -> tuple[str, str]:
     """The dtype that is computed in, and the one that the files hold."""
-    stored = str(getattr(read_config(folder), "dtype", None) or "float32").removeprefix("torch.")
+    config = read_config(folder, settings.trust_remote_code)
+    stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
     return stored if settings.dtype == "auto" else settings.dtype, stored
 
 
@@ -391,9 +379,3 @@ def broken_weights(folder: Path) -> Path | None:
         except (SafetensorError, OSError):
             return path
     return None
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, as far as one line tells it."""
-    lines: list[Any] = [line for line in str(error).splitlines() if line.strip()]
-    return str(lines[0])[:200] if lines else type(error).__name__

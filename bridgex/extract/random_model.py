@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bridgex.records.files import writing
+from bridgex.records.files import whole_folder, writing
 
 _SPECIAL = ("<s>", "</s>", "<pad>")
 
@@ -30,18 +28,14 @@ def make_random_model(folder: Path, seed: int) -> Path:
         return target
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".random-"))
         try:
-            tokenizer = byte_tokenizer()
-            tokenizer.save_pretrained(temporary)
-            _model(tokenizer, seed).save_pretrained(temporary)
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not (target / "config.json").is_file():  # another process was first: its files are the same
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with whole_folder(target, is_own=False) as place:
+                tokenizer = byte_tokenizer()
+                tokenizer.save_pretrained(place)
+                _model(tokenizer, seed).save_pretrained(place)
+        except OSError:
+            if not (target / "config.json").is_file():  # another process was first: its files are the same
+                raise
     return target
 
 

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from bridgex.config.train_settings import FinetuneSettings
 from bridgex.errors import UserError
+from bridgex.extract.extractor import is_out_of_memory
 from bridgex.lit.pairs import PairBatch, TrainBatches, TrainData
 from bridgex.lit.trainer import MakeFitTrainer
 
@@ -176,7 +177,7 @@ def finetune(
         Mean loss over the last twentieth of the steps.
 
     Raises:
-        UserError: the loss is not finite, or a checkpoint cannot be written or read.
+        UserError: the loss is not finite, memory does not suffice, or a checkpoint cannot be written or read.
         KeyboardInterrupt: it was interrupted.
     """
     module = FinetuneModule(model, settings, steps, seed)
@@ -187,7 +188,17 @@ def finetune(
         module.load_state_dict(resumed["state_dict"])
         model.eval()
         return module.last_loss()
-    trainer.fit(module, datamodule=TrainData(batches, settings.accumulate), ckpt_path=checkpoint if resumed else None)
+    try:
+        trainer.fit(
+            module, datamodule=TrainData(batches, settings.accumulate), ckpt_path=checkpoint if resumed else None
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"finetune: memory does not suffice for passes of {settings.batch_size // settings.accumulate} pairs. Use "
+            f"a higher finetune.accumulate than {settings.accumulate}, or a lower finetune.max_length"
+        ) from error
     model.eval()
     return module.last_loss()
 

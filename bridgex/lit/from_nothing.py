@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +15,9 @@ import torch
 from bridgex.config.settings import Node
 from bridgex.config.toy_recipe import ToyRecipe
 from bridgex.lit.trainer import RunTrainer
-from bridgex.records.files import writing
+from bridgex.records.files import whole_folder, writing
 
 _RECIPE_FILE = "recipe.json"
-_TEMPORARY = ".model."
 
 
 def fit(module: lightning.LightningModule, data: lightning.LightningDataModule, *, show_progress: bool) -> None:
@@ -69,8 +65,6 @@ def one_setting(num_threads: int) -> Iterator[None]:
 def write_model(folder: Path, recipe: ToyRecipe | Node, seed: int, save: Callable[[Path], str], **more: str) -> None:
     """Writes `<folder>/model` with a `recipe.json` that tells how it was made; a model that is there is replaced.
 
-    It is written beside its place and renamed, so that a process that is killed leaves no half of a model.
-
     Args:
         folder: an existing folder.
         recipe: every number of the model.
@@ -81,21 +75,8 @@ def write_model(folder: Path, recipe: ToyRecipe | Node, seed: int, save: Callabl
     Raises:
         UserError: the folder cannot be written.
     """
-    with writing(folder):
-        _write_model(folder, recipe, seed, save, more)
-
-
-def _write_model(
-    folder: Path, recipe: ToyRecipe | Node, seed: int, save: Callable[[Path], str], more: Mapping[str, str]
-) -> None:
-    target = folder / "model"
-    for left in folder.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(left)  # of a process that was killed
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_TEMPORARY))
-    try:
-        whole = temporary / "new"
-        whole.mkdir()
-        digest = save(whole)
+    with writing(folder), whole_folder(folder / "model", is_own=True) as place:
+        digest = save(place)
         content = {
             "recipe": recipe.model_dump(mode="json"),
             "seed": seed,
@@ -103,9 +84,4 @@ def _write_model(
             "torch": torch.__version__,
             "weights_sha256": digest,
         }
-        (whole / _RECIPE_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if target.exists():
-            os.rename(target, temporary / "old")
-        os.rename(whole, target)
-    finally:
-        shutil.rmtree(temporary)
+        (place / _RECIPE_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from bridgex import bounded
 from bridgex.config.settings import LoggerSettings
-from bridgex.records.mirror import Identity
-from bridgex.records.secrets import without_secrets
+from bridgex.records.mirror import Identity, identity_of
+from bridgex.secrets import without_secrets
+from bridgex.shown import say
 
 _MODES = ("auto", "online", "offline", "disabled")
 # Seconds for W&B's first answer, for sending after the last record, and for all of it together, online and offline.
@@ -52,6 +53,15 @@ class Answer(BaseModel):
     unfit: str | None = None
     is_silent: bool = False
     """Whether the server did not answer in time."""
+
+
+def say_mirrored(folder: Path, logger: LoggerSettings) -> None:
+    """Mirrors a run that has ended, and says what came of it.
+
+    Raises:
+        UserError: its status.json is missing or damaged.
+    """
+    say(mirror_run(folder, logger, identity_of(folder)))
 
 
 def mirror_run(folder: Path, options: LoggerSettings, identity: Identity | None) -> str:

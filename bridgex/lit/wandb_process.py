@@ -25,8 +25,8 @@ from bridgex.lit.wandb_content import (
 from bridgex.lit.wandb_figures import figures
 from bridgex.lit.wandb_logger import Answer, Request, one_line, shorten
 from bridgex.lit.wandb_train import drift_by_block, train_sheets, train_summary
-from bridgex.records.secrets import without_secrets
 from bridgex.records.store import read_status
+from bridgex.secrets import without_secrets
 
 if TYPE_CHECKING:
     import wandb

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,9 @@ def _unpacked(content: bytes, key: str) -> dict[str, npt.NDArray[Any]] | None:
     body, digest = content[:-_DIGEST], content[-_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return arrays if str(arrays.pop(_KEY)) == key else None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, BadZipFile):
+        return None  # whole, and yet not of our making: another kind of file, or one that holds a pickle
+    return arrays if str(arrays.pop(_KEY, "")) == key else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import warnings
@@ -9,6 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from bridgex.records.files import writing
+from bridgex.secrets import without_secrets
 
 # These install handlers of their own on the terminal.
 _LOUD = (
@@ -55,23 +59,26 @@ class LogFile:
         for logger, handlers, propagate in self._before:
             logger.handlers, logger.propagate = handlers, propagate
         if self._handler is not None:
-            self._handler.close()
+            with contextlib.suppress(OSError):  # a full disk is reported by the write of a result
+                self._handler.close()
 
 
 class _JsonLines(logging.Handler):
     def __init__(self, path: Path) -> None:
         super().__init__(level=logging.INFO)
-        self._file = path.open("a", encoding="utf-8")
+        # Half a character, which UTF-8 cannot write, becomes what JSON reads it from.
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def emit(self, record: logging.LogRecord) -> None:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": without_secrets(_message(record)),
         }
         if record.exc_info:
-            line["traceback"] = logging.Formatter().formatException(record.exc_info)
+            line["traceback"] = without_secrets(logging.Formatter().formatException(record.exc_info))
         try:
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
@@ -81,3 +88,11 @@ class _JsonLines(logging.Handler):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What was logged; where its arguments do not fit, which is no reason to end a run, as it was written."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return str(record.msg)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from bridgex.records.files import write_text
+from bridgex.records.files import as_lines, read_lines, write_text
 from bridgex.records.schema import MeasureRow, StrategyRecord
 from bridgex.records.train_schema import DriftRecord, TrainMeasureRow, TrainMetrics
 
@@ -125,6 +125,15 @@ def train_measure_rows(metrics: TrainMetrics, drift: Iterable[DriftRecord]) -> l
     return rows
 
 
+def read_measures(folder: Path) -> list[MeasureRow]:
+    """measures.jsonl of a run of evaluate.py; empty where it is not there.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    return read_lines(folder / "measures.jsonl", MeasureRow)
+
+
 def write_measures(folder: Path, rows: Iterable[MeasureRow]) -> None:
     """Writes measures.jsonl whole."""
-    write_text(folder / "measures.jsonl", "".join(row.model_dump_json() + "\n" for row in rows))
+    write_text(folder / "measures.jsonl", as_lines(rows))

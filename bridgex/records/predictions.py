@@ -10,7 +10,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from bridgex.errors import UserError
-from bridgex.records.files import write_text, writing
+from bridgex.records.files import as_lines, write_text, writing
 from bridgex.records.schema import Prediction
 
 
@@ -35,7 +35,7 @@ class PredictionWriter:
             UserError: the disk is full or the file cannot be written.
         """
         with writing(self._path):
-            self._file.write("".join(prediction.model_dump_json() + "\n" for prediction in predictions))
+            self._file.write(as_lines(predictions))
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -58,7 +58,8 @@ def read_predictions(folder: Path) -> list[Prediction]:
                 prediction = Prediction.model_validate_json(line)
             except ValidationError:
                 raise UserError(
-                    f"{path}:{number}: not a record of bridgex. Delete this line, and the run asks that sample again"
+                    f"{path}:{number}: damaged, or not a record of bridgex. Delete this line (of a finished run also "
+                    f"metrics.json), and the same command asks that sample again"
                 ) from None
             found.setdefault((prediction.route, prediction.id), prediction)
     return list(found.values())
@@ -73,8 +74,7 @@ def merge_predictions(folder: Path, order: Iterable[tuple[str, str]]) -> list[Pr
     """
     found = {(prediction.route, prediction.id): prediction for prediction in read_predictions(folder)}
     wanted = [found.pop(key) for key in order]
-    lines = [prediction.model_dump_json() + "\n" for prediction in [*wanted, *found.values()]]
-    write_text(folder / "predictions.jsonl", "".join(lines))
+    write_text(folder / "predictions.jsonl", as_lines([*wanted, *found.values()]))
     for path in _prediction_files(folder):
         if path.name != "predictions.jsonl":
             path.unlink()

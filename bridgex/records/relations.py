@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bridgex.errors import UserError
+from bridgex.records.files import read_json
 from bridgex.records.schema import Record
 from bridgex.records.train_schema import RelationName, RelationRecord
 
@@ -211,10 +211,9 @@ def read_relations(folder: Path) -> Relations:
     Raises:
         UserError: it is not there or damaged.
     """
-    path = folder / RELATIONS_FILE
-    try:
-        return Relations.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there. bridgex relate makes it from the folders of finished runs") from None
-    except ValidationError:
-        raise UserError(f"{path}: damaged. Delete it, and bridgex relate makes it again") from None
+    return read_json(
+        folder / RELATIONS_FILE,
+        Relations,
+        maker="bridgex relate",
+        absent="bridgex relate makes it from the folders of finished runs",
+    )

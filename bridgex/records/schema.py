@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from bridgex.records.seal import unsealed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Miss = Literal["truncated", "not_found", "wrong_language", "bad_bridge", "wrong"]
 State = Literal["running", "done", "failed", "interrupted"]
@@ -14,6 +19,16 @@ class Record(BaseModel):
     """A frozen record; an unknown field is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's own, of a record with a checksum or without.
+
+        Raises:
+            ValidationError: it is no such record, or does not agree with its checksum.
+        """
+        content = json_data.encode() if isinstance(json_data, str) else bytes(json_data)
+        return super().model_validate_json(unsealed(content, cls.__name__), **options)
 
 
 class Step(Record):
@@ -371,7 +386,8 @@ class SummaryRow(Record):
     task: str
     bridge: str
     scores: dict[str, float] = Field(description="by route; empty until the cell is done")
-    chosen: str | None
+    chosen: str | None = Field(description="the bridge; null where none was chosen, or to go directly was")
+    chose_direct: bool = Field(False, description="whether the strategy chose to go directly")
     verdict: str | None
     seconds: float | None = Field(description="from its first start to its end")
     error: str | None

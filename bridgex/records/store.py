@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,15 +18,16 @@ from pydantic import ValidationError
 from bridgex.config.settings import config_hash, flat_config, from_yaml, hashed_config, to_yaml
 from bridgex.errors import UserError
 from bridgex.records.claim import Claim, HeldFolder, Owner, owner_of
-from bridgex.records.files import place_problem, write_json, write_text, writing
+from bridgex.records.files import is_whole, place_problem, read_json, write_json, write_text, writing
 from bridgex.records.inputs import signature
 from bridgex.records.log import LogFile
 from bridgex.records.predictions import read_predictions
 from bridgex.records.schema import Metrics, Record, State, Status
 from bridgex.records.train_files import has_begun
+from bridgex.secrets import MASK, without_secrets
 
-_PRODUCTS = ("metrics.json", "model")
-"""What a run that is done leaves: metrics, or a model made from nothing."""
+# What a kill in the middle of a write leaves; of a claim or a page that another process is writing, it may be in use.
+_LEFTOVER = re.compile(r"\.[a-z]+\.(json|jsonl|yaml)\.\w{8}")
 # Two tasks differ in a hundred keys; so many are named.
 _MAX_KEYS = 8
 _PACKAGES = ("bridgex", "torch", "lightning", "transformers", "tokenizers", "hydra-core", "numpy", "scipy")
@@ -80,9 +82,12 @@ class RunFolder:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         claim = Claim.take(folder)
-        write_text(folder / "config.yaml", to_yaml(config))
+        for path in folder.iterdir():
+            if _LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        write_text(folder / "config.yaml", to_yaml(without_secrets(config)))
         before = read_status(folder)
-        own = Owner.here()
+        own, begun = Owner.here(), now()
         run = cls(
             folder,
             Status(
@@ -90,8 +95,8 @@ class RunFolder:
                 config_hash=config_hash(config),
                 fingerprints=before.fingerprints if before else {},
                 inputs=signature(config),
-                start=before.start if before else now(),
-                resumed=now(),
+                start=before.start if before else begun,
+                resumed=begun,
                 host=own.host,
                 pid=own.pid,
                 pid_start=own.pid_start,
@@ -154,7 +159,7 @@ class RunFolder:
         self.set(state="done", error=None, end=now())
 
     def _write_status(self) -> None:
-        write_json(self.folder / "status.json", self.status)
+        write_json(self.folder / "status.json", _shareable(self.status))
 
 
 class _Silent:
@@ -193,6 +198,9 @@ def is_done(folder: Path, config: Mapping[str, Any], fingerprints: Callable[[], 
     if not _has_ended(folder):
         return False
     check_folder(folder, config)
+    if _is_config_damaged(folder):
+        with suppress(UserError):  # in a folder that may only be read, it stays so
+            write_text(folder / "config.yaml", to_yaml(without_secrets(config)))
     if is_finished(folder, config):
         return True
     status = read_status(folder)
@@ -207,21 +215,34 @@ def is_done(folder: Path, config: Mapping[str, Any], fingerprints: Callable[[], 
 
 
 def is_finished(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
-    """Whether a run is done in a folder, and no file that it read was touched since.
+    """Whether a run is done in a folder, what came out is whole, and no file that it read was touched since.
 
     Args:
         folder: the run's folder.
         config: the resolved config; None: as the run wrote it down.
     """
     status = read_status(folder)
-    if status is None or not _has_ended(folder):
+    if status is None or not _has_ended(folder) or (config is None and _is_config_damaged(folder)):
         return False
     return status.inputs in (None, signature(config or from_yaml(folder / "config.yaml")))
 
 
 def _has_ended(folder: Path) -> bool:
+    """Whether a run is done, and left its metrics, or a model made from nothing, undamaged."""
     status = read_status(folder)
-    return status is not None and status.state == "done" and any((folder / name).exists() for name in _PRODUCTS)
+    if status is None or status.state != "done":
+        return False
+    metrics, ranking = folder / "metrics.json", folder / "ranking.json"
+    is_made = (folder / "model").exists() and not (folder / "drift.jsonl").exists()
+    return (is_whole(metrics) or is_made) and (is_whole(ranking) or not ranking.exists())
+
+
+def _is_config_damaged(folder: Path) -> bool:
+    """Whether config.yaml is not what the run was."""
+    status, config = read_status(folder), from_yaml(folder / "config.yaml")
+    if any(MASK in value for value in flat_config(config).values()):
+        return False  # what it was less its secrets, of which no hash can be made again
+    return status is not None and status.config_hash not in ("", config_hash(config))
 
 
 def put_aside(folder: Path) -> Path:
@@ -250,14 +271,15 @@ def write_failure(folder: Path, config: Mapping[str, Any], error: str) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    before, end = read_status(folder), now()
+    before, end, error = read_status(folder), now(), _writable(error)
     if before is not None:
         if before.state in ("failed", "interrupted"):
-            write_json(folder / "status.json", before.model_copy(update={"state": "failed", "error": error}))
+            failed = before.model_copy(update={"state": "failed", "error": error})
+            write_json(folder / "status.json", _shareable(failed))
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", to_yaml(config))
+    write_text(folder / "config.yaml", to_yaml(without_secrets(config)))
     own = Owner.here()
     status = Status(
         state="failed",
@@ -269,7 +291,19 @@ def write_failure(folder: Path, config: Mapping[str, Any], error: str) -> None:
         pid=own.pid,
         pid_start=own.pid_start,
     )
-    write_json(folder / "status.json", status)
+    write_json(folder / "status.json", _shareable(status))
+
+
+def _shareable(status: Status) -> Status:
+    """A status without the secrets that an error or a note may quote: a run's folder is shown to others."""
+    told = {"notes": status.notes, "details": status.details}
+    error = None if status.error is None else _writable(status.error)
+    return status.model_copy(update={**without_secrets(told), "error": error})
+
+
+def _writable(error: str) -> str:
+    """An error without secrets; it may name a file whose name is no text."""
+    return str(without_secrets(error)).encode("utf-8", "backslashreplace").decode()
 
 
 def read_metrics(folder: Path) -> Metrics:
@@ -278,13 +312,7 @@ def read_metrics(folder: Path) -> Metrics:
     Raises:
         UserError: it is not there or damaged.
     """
-    path = folder / "metrics.json"
-    try:
-        return Metrics.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there. The run is not finished; the same command goes on with it") from None
-    except ValidationError:
-        raise UserError(f"{path}: damaged. Delete it, and the same command makes it again") from None
+    return read_json(folder / "metrics.json", Metrics)
 
 
 def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
@@ -299,6 +327,7 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
         raise UserError(f"{problem}. Give another hydra.run.dir (a sweep: hydra.sweep.dir)")
     status = read_status(folder)
     if status is None:
+        _check_unknown(folder, config)
         return
     if status.config_hash not in ("", config_hash(config)):
         keys = _told(_differing_keys(folder, config))
@@ -306,6 +335,23 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     owner = owner_of(folder)
     if owner is not None:
         raise HeldFolder(folder, owner)
+
+
+def _check_unknown(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses a folder whose status.json is missing or damaged, if what was asked in it may be another run's.
+
+    Raises:
+        UserError: it may be.
+    """
+    recorded = folder / "predictions.jsonl"
+    if not has_begun(folder) and not (recorded.is_file() and recorded.stat().st_size):
+        return
+    keys = _differing_keys(folder, config)
+    if keys:
+        raise UserError(
+            f"{folder}: holds another run or a damaged one: status.json is missing or damaged, and config.yaml "
+            f"differs in {_told(keys)}. Give a new hydra.run.dir, or delete it"
+        )
 
 
 def _told(keys: list[str]) -> str:
@@ -318,7 +364,7 @@ def _told(keys: list[str]) -> str:
 
 def _differing_keys(folder: Path, config: Mapping[str, Any]) -> list[str]:
     old = flat_config(hashed_config(from_yaml(folder / "config.yaml")))
-    new = flat_config(hashed_config(config))
+    new = flat_config(hashed_config(without_secrets(config)))
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 

@@ -51,6 +51,7 @@ def summary_row(cell: Path) -> SummaryRow:
         bridge=name("bridge"),
         scores={route: score.score for route, score in metrics.routes.items()} if metrics else {},
         chosen=metrics.chosen if metrics else None,
+        chose_direct=metrics.chose_direct if metrics else False,
         verdict=metrics.paired.verdict if metrics and metrics.paired else None,
         seconds=_seconds(status.start, status.end) if status is not None else None,
         error=status.error if status is not None else "status.json is missing or damaged",

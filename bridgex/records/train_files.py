@@ -5,17 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
 from bridgex.config.settings import from_yaml
-from bridgex.errors import UserError
-from bridgex.records.files import write_json, write_text, writing
-from bridgex.records.schema import Record
+from bridgex.records.files import as_lines, read_json, read_lines, write_json, write_text, writing
 from bridgex.records.train_schema import DriftRecord, LabelRecord, Measured, TrainMetrics
-
-R = TypeVar("R", bound=Record)
 
 CHECKPOINTS = {"fine-tuned": "checkpoint.ckpt", "hypothesis-only": "checkpoint-hypothesis.ckpt"}
 """Weights, optimiser and step of the models of a run that is not finished."""
@@ -38,13 +33,7 @@ def read_train_metrics(folder: Path) -> TrainMetrics:
     Raises:
         UserError: it is not there or damaged.
     """
-    path = folder / "metrics.json"
-    try:
-        return TrainMetrics.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there. The run is not finished; the same command goes on with it") from None
-    except ValidationError:
-        raise UserError(f"{path}: damaged. Delete it, and the same command makes it again") from None
+    return read_json(folder / "metrics.json", TrainMetrics)
 
 
 def keep_measured(folder: Path, found: Measured) -> None:
@@ -69,12 +58,12 @@ def read_measured(folder: Path, model: str, step: int, code: str) -> Measured | 
 
 def write_answers(folder: Path, rows: Iterable[LabelRecord]) -> None:
     """Writes answers.jsonl whole."""
-    write_text(folder / "answers.jsonl", "".join(row.model_dump_json() + "\n" for row in rows))
+    write_text(folder / "answers.jsonl", as_lines(rows))
 
 
 def write_drift(folder: Path, rows: Iterable[DriftRecord]) -> None:
     """Writes drift.jsonl whole."""
-    write_text(folder / "drift.jsonl", "".join(row.model_dump_json() + "\n" for row in rows))
+    write_text(folder / "drift.jsonl", as_lines(rows))
 
 
 def read_answers(folder: Path) -> list[LabelRecord]:
@@ -83,7 +72,7 @@ def read_answers(folder: Path) -> list[LabelRecord]:
     Raises:
         UserError: a line is damaged.
     """
-    return _read_lines(folder / "answers.jsonl", LabelRecord)
+    return read_lines(folder / "answers.jsonl", LabelRecord)
 
 
 def read_drift(folder: Path) -> list[DriftRecord]:
@@ -92,7 +81,7 @@ def read_drift(folder: Path) -> list[DriftRecord]:
     Raises:
         UserError: a line is damaged.
     """
-    return _read_lines(folder / "drift.jsonl", DriftRecord)
+    return read_lines(folder / "drift.jsonl", DriftRecord)
 
 
 def clean_up(folder: Path) -> None:
@@ -104,15 +93,3 @@ def clean_up(folder: Path) -> None:
 
 def _part(folder: Path, model: str, step: int, code: str) -> Path:
     return folder / _PARTS / f"{model}-{step}-{code}.json"
-
-
-def _read_lines(path: Path, record: type[R]) -> list[R]:
-    if not path.is_file():
-        return []
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            found.append(record.model_validate_json(line))
-        except ValidationError:
-            raise UserError(f"{path}:{number}: damaged. Delete the file; the same command makes it again") from None
-    return found

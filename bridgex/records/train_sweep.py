@@ -14,7 +14,7 @@ from bridgex.errors import UserError
 from bridgex.records.files import write_json
 from bridgex.records.schema import Record, State
 from bridgex.records.sweep import summary_row
-from bridgex.records.train_files import is_train_run, read_train_metrics
+from bridgex.records.train_files import read_train_metrics
 
 
 class TrainSummaryRow(Record):
@@ -42,8 +42,9 @@ class TrainSummary(Record):
 
 
 def is_train_sweep(cells: Sequence[Path]) -> bool:
-    """Whether any cell of a sweep is a run of train.py: one that failed early may not tell."""
-    return any(is_train_run(cell) for cell in cells)
+    """Whether a sweep is one of train.py: the first of its cells whose config can be read tells."""
+    configs = (from_yaml(cell / "config.yaml") for cell in cells)
+    return "finetune" in next(filter(None, configs), {})
 
 
 def write_train_summary(folder: Path, cells: Sequence[Path]) -> TrainSummary:

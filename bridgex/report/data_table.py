@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridgex.records.data_checks import DataSetLine, Finding
+from bridgex.report.console import SafeConsole
 
 _FEW = 3
 _STYLES = {"error": "bold red", "note": "yellow", "fine": "green"}
@@ -23,7 +24,7 @@ def show_list(lines: Sequence[DataSetLine], console: Console | None = None) -> N
         lines: one a data set.
         console: where to print.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     table = Table(title="data sets", title_justify="left")
     for title in ("name", "task", "langs", "rows", "MB", "licence", "here"):
         table.add_column(title, no_wrap=title != "licence", overflow="fold")
@@ -58,7 +59,7 @@ def show_findings(findings: Iterable[Finding], console: Console | None = None) -
     Returns:
         How many of them would stop a run.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     errors = 0
     for finding in findings:
         errors += finding.severity == "error"
@@ -87,7 +88,7 @@ class Bar:
 @contextmanager
 def fetch_bar() -> Iterator[Bar]:
     """A bar while open; nothing where nobody looks."""
-    console = Console(stderr=True)
+    console = SafeConsole(is_error=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress)
@@ -95,7 +96,7 @@ def fetch_bar() -> Iterator[Bar]:
 
 def show_fetched(title: str, folder: str, num_files: int, num_new: int, origins: Sequence[str], licence: str) -> None:
     """Prints what was fetched, from where, and under which licence."""
-    console = Console()
+    console = SafeConsole()
     there = f", {num_files - num_new} were there" if num_new < num_files else ""
     for text in (
         f"{title}: {num_new} files fetched{there}, in {folder}",

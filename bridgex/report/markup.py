@@ -10,7 +10,11 @@ from importlib.resources import files
 from typing import NamedTuple
 
 # A page cannot hold these as they are; the visible signs tell them apart.
-_CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: "␡"}
+_CONTROLS = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "␡",
+    **dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"),
+}
 
 
 class Html(str):

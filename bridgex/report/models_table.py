@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bridgex.records.model_checks import FamilyCheck, NeuronSite
+from bridgex.report.console import SafeConsole
 
 
 def progress(text: str) -> Status:
     """A line on stderr that says what is going on, while open; nothing where nobody looks."""
-    return Console(stderr=True).status(text)
+    return SafeConsole(is_error=True).status(Text(text))
 
 
 def show_families(families: Sequence[str], check: Callable[[str], FamilyCheck], console: Console | None = None) -> None:
@@ -27,7 +28,7 @@ def show_families(families: Sequence[str], check: Callable[[str], FamilyCheck], 
         check: checks one.
         console: where to print.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     found: list[FamilyCheck] = []
     with progress("") as line:
         for number, family in enumerate(families, start=1):
@@ -46,7 +47,7 @@ def show_families(families: Sequence[str], check: Callable[[str], FamilyCheck], 
 
 def show_folder(folder: Path, site: NeuronSite, console: Console | None = None) -> None:
     """Prints where the neurons of a model in a folder are read, and what its self-check found."""
-    console = console or Console()
+    console = console or SafeConsole()
     widths = sorted(set(site.num_neurons))
     each = f"{widths[0]:,}" if len(widths) == 1 else f"{widths[0]:,} to {widths[-1]:,}"
     table = Table(title=Text(f"{folder}: its neurons can be read"), title_justify="left")

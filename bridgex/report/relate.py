@@ -10,6 +10,7 @@ import numpy as np
 
 from bridgex.errors import UserError
 from bridgex.records.files import write_bytes, writing
+from bridgex.records.relation_families import relation_families
 from bridgex.records.relations import (
     RELATIONS_FILE,
     LeftOut,
@@ -21,7 +22,7 @@ from bridgex.records.relations import (
     SourceRelations,
     Spread,
 )
-from bridgex.records.train_schema import RelationRecord
+from bridgex.records.train_schema import RelationName, RelationRecord
 from bridgex.report.freezing import freeze_comparisons
 from bridgex.report.relate_findings import finding_of_freezing, findings_of_matrices, findings_of_sources, survivors
 from bridgex.report.relate_matrices import (
@@ -35,7 +36,7 @@ from bridgex.report.relate_page import relate_page
 from bridgex.report.relate_runs import NONE, FinishedRun, RunsTogether, SeedMeans, averaged, gather, gather_cells
 from bridgex.report.train_run import mean_drift
 from bridgex.stats.matrix_relate import MIN_LANGUAGES
-from bridgex.stats.relate import RelationName, depth_correlation, relate_family, relation_families
+from bridgex.stats.relate import depth_correlation, relate_family
 
 PAGE = "relations.html"
 

@@ -11,12 +11,13 @@ from rich.text import Text
 
 from bridgex.records.relations import FreezeComparison, Relations, RunGroup
 from bridgex.records.train_sweep import TrainSummary
+from bridgex.report.console import SafeConsole
 from bridgex.report.terminal import show_not_done
 
 
 def show_relations(found: Relations, page: Path, console: Console | None = None) -> None:
     """Prints what was left out, of each group its freezing and what survives, and where the page lies."""
-    console = console or Console()
+    console = console or SafeConsole()
     for one in found.left_out:
         _line(console, f"left out: {one.run}: {one.reason}")
     for group in found.groups:
@@ -26,7 +27,7 @@ def show_relations(found: Relations, page: Path, console: Console | None = None)
 
 def show_train_sweep(summary: TrainSummary, found: Relations, page: Path, console: Console | None = None) -> None:
     """Prints how many cells are done, what went wrong with the others, what survives, and where the page lies."""
-    console = console or Console()
+    console = console or SafeConsole()
     states = Counter(row.state for row in summary.cells)
     show_not_done([(row.cell, row.state, row.error) for row in summary.cells], console)
     counts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))

@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from bridgex.config.settings import from_yaml
 from bridgex.errors import UserError
 from bridgex.languages import language
 from bridgex.records.predictions import read_predictions
-from bridgex.records.schema import MeasureRow, Metrics, Prediction, Ranking, Record, Status
-from bridgex.records.store import read_status
+from bridgex.records.schema import MeasureRow, Metrics, Prediction, Ranking, Record
+from bridgex.report.folder_files import FolderFiles, read_head, text_of
 
 R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
-class RunFiles:
-    """What a run's folder holds.
+class RunFiles(FolderFiles):
+    """What the folder of a run of evaluate.py holds.
 
     Attributes:
-        folder: where it lies.
-        status: None where status.json is missing or damaged.
-        config: empty where config.yaml is missing or damaged.
-        config_text: config.yaml as it is.
         ranking: None where there is none yet.
         metrics: None where there are none yet.
         predictions: all that are recorded, however far the run got.
         estimators: estimator by strategy, from measures.jsonl.
-        problems: which files could not be read.
     """
 
-    folder: Path
-    status: Status | None
-    config: Mapping[str, Any]
-    config_text: str
     ranking: Ranking | None
     metrics: Metrics | None
     predictions: tuple[Prediction, ...]
     estimators: Mapping[str, str]
-    problems: tuple[str, ...]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the run ended well."""
-        return self.status is not None and self.status.state == "done"
 
     @property
     def pair(self) -> str:
@@ -56,11 +41,6 @@ class RunFiles:
         if self.metrics is not None:
             return self.metrics.pair
         return self.name("pair") or (self.ranking.pair if self.ranking is not None else "")
-
-    def name(self, group: str) -> str:
-        """The name of a config group's choice; empty where the config does not tell."""
-        node = self.config.get(group)
-        return str(node.get("name", "")) if isinstance(node, Mapping) else ""
 
 
 def read_run(folder: Path, with_predictions: bool = True) -> RunFiles:
@@ -71,22 +51,21 @@ def read_run(folder: Path, with_predictions: bool = True) -> RunFiles:
         with_predictions: whether predictions and measures are wanted too.
     """
     problems: list[str] = []
-    status, config = read_status(folder), from_yaml(folder / "config.yaml")
-    if status is None:
-        problems.append("status.json is missing or damaged")
-    if not config:
-        problems.append("config.yaml is missing or damaged")
+    status, config, config_text = read_head(folder, problems)
     metrics = _record(folder / "metrics.json", Metrics, problems)
     if metrics is None and status is not None and status.state == "done" and not problems:
         problems.append("metrics.json is missing: this run compared no routes")
+    predictions = _predictions(folder, problems) if with_predictions else ()
+    if metrics is not None and with_predictions and not problems:
+        problems += _lacking(metrics, predictions)
     return RunFiles(
         folder=folder,
         status=status,
         config=config,
-        config_text=_text(folder / "config.yaml"),
+        config_text=config_text,
         ranking=_record(folder / "ranking.json", Ranking, problems),
         metrics=metrics,
-        predictions=_predictions(folder, problems) if with_predictions else (),
+        predictions=predictions,
         estimators=_estimators(folder, problems) if with_predictions else {},
         problems=tuple(problems),
     )
@@ -125,20 +104,22 @@ def _predictions(folder: Path, problems: list[str]) -> tuple[Prediction, ...]:
     return ()
 
 
+def _lacking(metrics: Metrics, predictions: tuple[Prediction, ...]) -> list[str]:
+    """What metrics.json counts and predictions.jsonl no longer holds."""
+    found, counted = Counter(row.route for row in predictions), {name: row.n for name, row in metrics.routes.items()}
+    lost = sum(max(0, n - found[route]) for route, n in counted.items())
+    if not lost:
+        return []
+    return [f"predictions.jsonl lacks {lost} of the {sum(counted.values())} answers that metrics.json counts"]
+
+
 def _estimators(folder: Path, problems: list[str]) -> dict[str, str]:
     found = {}
     try:
-        for line in _text(folder / "measures.jsonl").splitlines():
+        for line in text_of(folder / "measures.jsonl").splitlines():
             row = MeasureRow.model_validate_json(line)
             if row.estimator is not None:
                 found[row.measure] = row.estimator
     except ValidationError:
         problems.append("measures.jsonl is damaged")
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bridgex.records.progress import Progress, progress_of
 from bridgex.records.schema import Status
+from bridgex.report.console import SafeConsole
 
 _ORDER = ("done", "running", "failed", "interrupted", "left")
 _SECONDS = 2.0
@@ -27,7 +28,7 @@ def show_status(folder: Path, console: Console | None = None) -> None:
         folder: the sweep's folder.
         console: where to.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     found = progress_of(folder)
     if not console.is_terminal or found.is_over:
         console.print(status_table(folder, found))

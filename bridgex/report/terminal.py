@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bridgex.records.files import read_json
 from bridgex.records.schema import (
     Ablation,
     Metrics,
@@ -22,6 +23,7 @@ from bridgex.records.schema import (
     Summary,
 )
 from bridgex.records.store import read_metrics, read_status
+from bridgex.report.console import SafeConsole
 from bridgex.report.words import test_of
 
 
@@ -31,12 +33,12 @@ def show(folder: Path, page: Path, console: Console | None = None) -> None:
     Raises:
         UserError: the run is not finished.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     metrics, status = read_metrics(folder), read_status(folder)
     console.print(_table(metrics))
     ranking = folder / "ranking.json"
     if ranking.is_file():
-        strategies = Ranking.model_validate_json(ranking.read_bytes()).strategies
+        strategies = read_json(ranking, Ranking).strategies
         if len(strategies) > 1:
             console.print(_strategies(metrics, strategies))
         if (line := _random_neurons_line(strategies)) is not None:
@@ -55,12 +57,12 @@ def show_cell(folder: Path, console: Console | None = None) -> None:
     """Prints one line for a finished cell of a sweep."""
     metrics = read_metrics(folder)
     line = f"{metrics.task} {metrics.pair} {metrics.model}: {verdict_line(metrics)}"
-    (console or Console()).print(Text(line), soft_wrap=True)
+    (console or SafeConsole()).print(Text(line), soft_wrap=True)
 
 
 def show_sweep(summary: Summary, page: Path, console: Console | None = None) -> None:
     """Prints how many cells are done, what went wrong with the others, and where the page lies."""
-    console = console or Console()
+    console = console or SafeConsole()
     show_not_done([(row.cell, row.state, row.error) for row in summary.cells], console)
     states = Counter(row.state for row in summary.cells)
     console.print(
@@ -122,7 +124,7 @@ def _tested(found: Paired) -> str:
 
 def show_preview(preview: Preview, console: Console | None = None) -> None:
     """Prints what a run would ask and cost."""
-    console = console or Console()
+    console = console or SafeConsole()
     for prompt in preview.prompts:
         console.print(Text(f"prompt: {prompt.text}"), soft_wrap=True)
         tokens = " ".join(f"{token}:{piece!r}" for token, piece in zip(prompt.ids, prompt.tokens, strict=True))

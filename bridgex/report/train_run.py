@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridgex.config.settings import from_yaml
 from bridgex.config.train_settings import makes_a_model
 from bridgex.errors import UserError
-from bridgex.records.schema import Status
-from bridgex.records.store import read_status
 from bridgex.records.train_files import read_answers, read_drift, read_train_metrics
 from bridgex.records.train_schema import DriftRecord, LabelRecord, TrainMetrics
+from bridgex.report.folder_files import FolderFiles, read_head
 from bridgex.stats.paired import difference_interval
 
 # Depths between which blocks are the middle of a model, as probe.depth has them.
@@ -30,35 +28,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class TrainRun:
+class TrainRun(FolderFiles):
     """What the folder of a run of train.py holds.
 
     Attributes:
-        folder: where it lies.
-        status: None where status.json is missing or damaged.
-        config: empty where config.yaml is missing or damaged.
-        config_text: config.yaml as it is.
         metrics: None where there are none yet.
         drift: all lines of drift.jsonl.
         right: 1 where an answer is right, 0 where not, by model, language and item, with the item's group.
         num_answers: lines of answers.jsonl.
-        problems: which files could not be read.
     """
 
-    folder: Path
-    status: Status | None
-    config: Mapping[str, Any]
-    config_text: str
     metrics: TrainMetrics | None
     drift: tuple[DriftRecord, ...]
     right: Mapping[tuple[str, str], Mapping[str, tuple[int, str]]]
     num_answers: int
-    problems: tuple[str, ...]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the run ended well."""
-        return self.status is not None and self.status.state == "done"
 
     @property
     def sources(self) -> list[str]:
@@ -73,15 +56,6 @@ class TrainRun:
     def is_recipe(self) -> bool:
         """Whether the run makes a model from nothing, and so measures no transfer."""
         return makes_a_model(self.config)
-
-    def name(self, group: str) -> str:
-        """The name of a config group's choice; empty where the config does not tell."""
-        return str(self.settings(group).get("name", ""))
-
-    def settings(self, group: str) -> Mapping[str, Any]:
-        """What the config says of a group; empty where it does not."""
-        node = self.config.get(group)
-        return node if isinstance(node, Mapping) else {}
 
     @cached_property
     def steps(self) -> list[int]:
@@ -133,11 +107,7 @@ class Against(NamedTuple):
 def read_train_run(folder: Path) -> TrainRun:
     """Reads the folder of a run of train.py."""
     problems: list[str] = []
-    status, config = read_status(folder), from_yaml(folder / "config.yaml")
-    if status is None:
-        problems.append("status.json is missing or damaged")
-    if not config:
-        problems.append("config.yaml is missing or damaged")
+    status, config, config_text = read_head(folder, problems)
     metrics = None
     if (folder / "metrics.json").exists():
         metrics = _read(lambda: read_train_metrics(folder), "metrics.json", problems)
@@ -145,15 +115,11 @@ def read_train_run(folder: Path) -> TrainRun:
         problems.append("metrics.json is missing")
     drift = _read(lambda: read_drift(folder), "drift.jsonl", problems) or []
     answers = _read(lambda: read_answers(folder), "answers.jsonl", problems) or []
-    try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
     return TrainRun(
         folder=folder,
         status=status,
         config=config,
-        config_text=text,
+        config_text=config_text,
         metrics=metrics,
         drift=tuple(drift),
         right=_right(answers),

@@ -12,6 +12,7 @@ from rich.text import Text
 from bridgex.records.store import read_status
 from bridgex.records.train_files import read_train_metrics
 from bridgex.records.train_schema import RelationRecord, TrainMetrics
+from bridgex.report.console import SafeConsole
 from bridgex.report.train_run import mean_drift
 from bridgex.report.train_words import RELATIONS, STEADY, families, kinds, strongest, survivors
 
@@ -22,7 +23,7 @@ def show_train(folder: Path, page: Path, console: Console | None = None) -> None
     Raises:
         UserError: the run is not finished.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     metrics, status = read_train_metrics(folder), read_status(folder)
     console.print(_table(metrics))
     controls = f"chance: {metrics.controls.chance:.3f}; majority: {metrics.controls.majority:.3f}"
@@ -43,7 +44,7 @@ def show_train_cell(folder: Path, console: Console | None = None) -> None:
     metrics = read_train_metrics(folder)
     frozen = "" if metrics.freeze == "none" else f", frozen: {metrics.freeze}"
     line = f"{metrics.task} {metrics.source} {metrics.model}, seed {metrics.seed}{frozen}: {metrics.survives}"
-    (console or Console()).print(Text(line), soft_wrap=True)
+    (console or SafeConsole()).print(Text(line), soft_wrap=True)
 
 
 def _table(metrics: TrainMetrics) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from bridgex.records.train_schema import RelationName, RelationRecord, TrainMetrics
 from bridgex.report.run_files import described
@@ -12,7 +12,7 @@ from bridgex.report.tables import interval, number, p_equals, probability
 from bridgex.report.train_run import TrainRun
 from bridgex.report.words import ALPHA, SIGNS, unfinished
 
-RELATIONS: tuple[RelationName, ...] = ("drift ~ distance", "drift ~ transfer", "distance ~ transfer")
+RELATIONS: tuple[RelationName, ...] = get_args(RelationName)
 STEADY = 0.8
 """Spearman of block and drift above which drift is said to grow with depth."""
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from bridgex import bounded
 from bridgex.errors import UserError
 from bridgex.records.mirror import SINGLE, identity_of, options_of, runs_of
-from bridgex.records.secrets import without_secrets
 from bridgex.report.wandb_sections import Chart, Part, parts_of
+from bridgex.secrets import without_secrets
 
 if TYPE_CHECKING:
     import wandb

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,6 @@ from bridgex.stats.paired import Floats, Interval, holm
 
 Vector: TypeAlias = ArrayLike
 Permutations: TypeAlias = NDArray[np.intp]
-
-RelationName: TypeAlias = Literal["drift ~ distance", "drift ~ transfer", "distance ~ transfer"]
 
 MIN_LANGUAGES = 4
 _MIN_BLOCKS = 3
@@ -140,28 +138,6 @@ def relate_family(
             partial=None if extra is None else _partial_spearman(x, y, extra[both[index]]),
         )
     return found
-
-
-def relation_families(
-    drift: Mapping[int, Vector], transfer: Vector, distances: Mapping[str, Vector]
-) -> dict[RelationName, dict[tuple[str, int | None], tuple[Vector, Vector]]]:
-    """The tests that relate drift, distance and transfer over languages, by family: what is corrected together.
-
-    Args:
-        drift: by block.
-        transfer: the scores.
-        distances: by kind.
-
-    Returns:
-        By relation, pairs of vectors by kind (`transfer` where there is no distance) and block (None without drift).
-    """
-    return {
-        "drift ~ distance": {
-            (kind, block): (moved, far) for kind, far in distances.items() for block, moved in drift.items()
-        },
-        "drift ~ transfer": {("transfer", block): (moved, transfer) for block, moved in drift.items()},
-        "distance ~ transfer": {(kind, None): (far, transfer) for kind, far in distances.items()},
-    }
 
 
 def depth_correlation(curve: Mapping[int, float]) -> float | None:

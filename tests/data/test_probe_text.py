@@ -12,6 +12,7 @@ import bridgex
 import bridgex.gathering as gathering
 from bridgex.data import parallel, probe_text, sentences
 from bridgex.errors import UserError
+from bridgex.lit import profiles
 from tests.fakes.scripted_engine import load, make_data, settings_for, write_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -96,7 +97,7 @@ def seen_texts(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, **keys:
         raise Seen
 
     with monkeypatch.context() as patch:
-        patch.setattr(gathering, name, reader)
+        patch.setattr(profiles if name == "collect_profiles" else gathering, name, reader)
         with pytest.raises(Seen):
             bridgex.rank_bridges(folder / name, **keys)
     return found

@@ -75,7 +75,14 @@ def test_three_broken_cells_of_twelve_leave_nine_that_are_done(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(recipes))
     names = [*NINE[:3], "language", *NINE[3:6], "model", *NINE[6:], "task"]
-    arguments = ["--config-dir", str(recipes), "-m", f"experiment={','.join(names)}", "bridge=overlap", "sweep.name=twelve"]
+    arguments = [
+        "--config-dir",
+        str(recipes),
+        "-m",
+        f"experiment={','.join(names)}",
+        "bridge=overlap",
+        "sweep.name=twelve",
+    ]
     done = command(*arguments, status=1)
     sweep = tmp_path / "outputs" / "sweeps" / "twelve"
     rows = read(sweep / "summary.json")["cells"]
@@ -132,6 +139,12 @@ def test_two_cells_never_write_to_one_folder(command: Run, tmp_path: Path) -> No
     done = command("-m", "pair=qaa-qaf,qaa-qai", "hydra.sweep.subdir=same", status=1)
     assert "2 cells that differ would write to" in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_dry_run_of_a_sweep_leaves_nothing(command: Run, tmp_path: Path) -> None:
+    done = command("-m", "pair=qaa-qaf,qab-qac", "task.dry_run=true", "task.limit=2", "sweep.name=dry")
+    assert done.stdout.count("6 questions") == 2, done.stdout
+    assert not (tmp_path / "outputs" / "sweeps" / "dry").exists()
 
 
 def tables(sweep: Path) -> dict[str, Any]:

@@ -169,7 +169,11 @@ def test_goes_on_after_kill_9_and_ends_the_same(command: Run, repository: Path, 
     [
         (["source=en"], "source=en: model=toy speaks its own invented languages only"),
         (["model=random"], "source=qaa: invented, and only model=toy speaks it"),
-        (["task=bli"], "task=bli: has no pairs of texts with classes"),
+        (
+            ["task=bli"],
+            "task=bli: has no pairs of texts with classes, and train.py fine-tunes on these. Use task=xnli or task=nli",
+        ),
+        (["data.dictionary=words.txt"], "data.dictionary: no such key. Allowed here: root, text"),
         (["task=xnli"], "task=xnli: is put in a form for real languages"),
         (["targets=[qab,qaz]"], "no language 'qaz'"),
         (["finetune.accumulate=5"], "finetune.accumulate=5: does not cut finetune.batch_size=32 into equal passes"),

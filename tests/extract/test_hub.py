@@ -129,6 +129,11 @@ def test_the_fingerprint_follows_content_and_name_and_is_remembered(tmp_path: Pa
     assert len(memory.read_text().splitlines()) == 1
     memory.write_text(memory.read_text()[:20])  # cut short by a kill: hashed again
     assert hub.fingerprint([folder], memory) == first
+    line = memory.read_text().splitlines()[-1]
+    digit = line.index('"sha256": "') + len('"sha256": "')
+    flipped = line[:digit] + chr(ord(line[digit]) ^ 1) + line[digit + 1 :]
+    memory.write_text(f"{flipped}\n")  # of a digit another one: not believed, and hashed again
+    assert hub.fingerprint([folder], memory) == first
     (folder / "notes.md").write_text("changed")
     assert hub.fingerprint([folder], memory) == first
     (folder / "model.safetensors").write_bytes(b"two")

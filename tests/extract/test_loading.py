@@ -129,6 +129,18 @@ def test_a_truncated_weight_file_is_named(folder: Path, tmp_path: Path, keep: in
         loading.load_model(model(), tmp_path / "m")
 
 
+def test_weights_that_are_not_in_the_files_are_not_drawn_at_random(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    whole, name = weights.read_bytes(), b"layers.1.mlp.up_proj.weight"
+    assert whole.count(name) == 1
+    weights.write_bytes(whole.replace(name, b"layers.1.mlp.uq_proj.weight"))  # one bit of the header
+    with pytest.raises(
+        UserError, match=r"its files lack 1 weights of the model, e\.g\. model\.layers\.1\.mlp\.up_proj"
+    ):
+        loading.load_model(model(), tmp_path / "m")
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
 def test_another_damaged_file_is_a_users_line(folder: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(folder, tmp_path / "m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from bridgex.config.settings import Settings
@@ -32,3 +33,18 @@ class OwnTask(Task):
             miss="wrong",
             answer=completion.text,
         )
+
+
+class KeyedTask(OwnTask):
+    """One that asks a service of its own, and tells too much."""
+
+    api_key: str = ""
+    place: str = ""
+    greeting: str = ""
+    breaks: bool = False
+
+    def load(self, settings: Settings, bridges: Sequence[str]) -> Items:
+        logging.getLogger(__name__).warning("asked %s", self.place)
+        if self.breaks:
+            raise RuntimeError(f"no answer from {self.place}?key={self.api_key} for {self.greeting}")
+        return Items((Item("1", "word", ("gold",), "1"),), "0" * 64, (f"asked {self.place} {self.greeting}",))

@@ -26,21 +26,23 @@ from bridgex.config.train_settings import EncoderSettings
 from bridgex.data.encoder_text import EncoderText, encoder_text
 from bridgex.errors import UserError
 from bridgex.extract.encoder_model import EncodedText, encode_texts, make_encoder, make_encoder_tokenizer
-from bridgex.lit import encoder_training
 from bridgex.lit.encoder_training import (
-    EncoderBatches,
     EncoderFigures,
     EncoderModule,
-    Example,
     chosen_losses,
+    rate_factor,
+    retrieval_accuracy,
+    train_encoder,
+)
+from bridgex.lit.masked_words import (
+    EncoderBatches,
+    Example,
+    MaskedBatch,
     count_tokens,
     encode_items,
     group_by_length,
     join_parts,
     mask_words,
-    rate_factor,
-    retrieval_accuracy,
-    train_encoder,
 )
 from bridgex.records.store import read_status
 from tests.fakes.parallel_folder import write_ntrex, write_xnli
@@ -324,7 +326,7 @@ class TestMasks:
         model = make_encoder(TINY.text, TINY.model, np.ones(330, dtype=np.int64), 0).eval()
         short, long = join_parts([encoded(1, 1)], 64), join_parts([encoded(*[1] * 30)], 64)
         both = mask_words([short, long], self.RECIPE, 330, np.random.default_rng(0))
-        alone = encoder_training.MaskedBatch(
+        alone = MaskedBatch(
             both.ids[:1, :4], both.mask[:1, :4], both.types[:1, :4], both.chosen[:1, :4], both.targets[:1]
         )
         with torch.inference_mode():

@@ -172,6 +172,18 @@ def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path, folder: Path) -> N
         run(folder, tmp_path / "c.ckpt", learning_rate=1e30, clip_norm=None)
 
 
+class RunOut(Callback):
+    """Memory that runs out in a backward pass."""
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_a_pass_that_does_not_fit_into_memory_is_the_users_to_mend(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(UserError, match=r"memory does not suffice for passes of 4 pairs\. Use a higher finetune\.acc"):
+        run(folder, tmp_path / "c.ckpt", RunOut(), accumulate=2)
+
+
 def test_half_precision_trains_and_keeps_whole_weights(tmp_path: Path, folder: Path) -> None:
     model, loss = run(folder, tmp_path / "c.ckpt", precision="bf16-mixed")
     assert loss > 0

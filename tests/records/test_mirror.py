@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import pytest
 
 from bridgex.config.settings import config_hash, to_yaml
 from bridgex.errors import UserError
+from bridgex.records.files import write_json
 from bridgex.records.mirror import identity_of, options_of, runs_of
-from bridgex.records.store import RunFolder
+from bridgex.records.store import RunFolder, read_status
 
 CONFIG = {"pair": {"name": "en-sw"}, "seed": 0, "sweep": {"name": "default"}, "logger": {"name": "none"}}
 
@@ -31,6 +31,12 @@ def cell(sweep: Path, /, **changes: Any) -> Path:
     return folder
 
 
+def change_status(folder: Path, **changes: Any) -> None:
+    status = read_status(folder)
+    assert status is not None
+    write_json(folder / "status.json", status.model_copy(update=changes))
+
+
 def test_a_copy_and_what_goes_on_with_it_are_the_same_run(tmp_path: Path) -> None:
     first = begin(tmp_path / "20260101-000000")
     found = identity_of(first)
@@ -39,7 +45,7 @@ def test_a_copy_and_what_goes_on_with_it_are_the_same_run(tmp_path: Path) -> Non
     copy = shutil.copytree(first, tmp_path / "elsewhere" / "renamed")
     assert identity_of(copy) == found
     begin(copy)
-    (copy / "status.json").write_text((copy / "status.json").read_text().replace('"host": "', '"host": "other-'))
+    change_status(copy, host="other")
     assert identity_of(copy) == found
     begin(copy, logger={"name": "wandb"})
     assert identity_of(copy) == found, "where it is mirrored to is not what it is"
@@ -79,8 +85,7 @@ def test_a_run_of_train_is_told_apart(tmp_path: Path) -> None:
 
 def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     folder = begin(tmp_path / "run")
-    status = json.loads((folder / "status.json").read_text())
-    (folder / "status.json").write_text(json.dumps({**status, "config_hash": ""}))
+    change_status(folder, config_hash="")
     assert identity_of(folder) is None
     (folder / "status.json").write_text("{")
     with pytest.raises(UserError, match="run: status.json is missing or damaged, so this run cannot be told"):

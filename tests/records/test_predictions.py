@@ -50,7 +50,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
     write(tmp_path, "ab")
     path = tmp_path / "predictions.jsonl"
     path.write_bytes(path.read_bytes().replace(b'{"id":"a"', b'{"id":7xx'))
-    with pytest.raises(UserError, match=r"predictions.jsonl:1: not a record of bridgex"):
+    with pytest.raises(UserError, match=r"predictions.jsonl:1: damaged, or not a record of bridgex"):
         read_predictions(tmp_path)
 
 

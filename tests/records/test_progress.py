@@ -29,8 +29,9 @@ def stamp(ago: float) -> str:
 def cell(sweep: Path, name: str, state: str, began: float = 100.0, ended: float | None = None, **more: Any) -> Path:
     folder = sweep / name
     folder.mkdir(parents=True)
+    start = stamp(began)
     fields: dict[str, Any] = {
-        "state": state, "config_hash": "0" * 8, "start": stamp(began), "resumed": stamp(began), "host": "node7",
+        "state": state, "config_hash": "0" * 8, "start": start, "resumed": start, "host": "node7",
         "pid": 12, "end": None if ended is None else stamp(ended), **more,
     }  # fmt: skip
     (folder / "status.json").write_text(Status(**fields).model_dump_json())

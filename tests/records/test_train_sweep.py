@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from bridgex.config.settings import from_yaml
+from bridgex.records import train_sweep
 from bridgex.records.files import write_text
 from bridgex.records.train_sweep import TrainSummary, freeze_setting, is_train_sweep, write_train_summary
 from tests.report import made_up
@@ -63,9 +65,16 @@ def test_a_setting_has_the_same_name_for_every_seed(node: dict[str, object] | No
     assert freeze_setting({} if node is None else {"freeze": node}, "as recorded") == words
 
 
-def test_a_sweep_is_one_of_train_if_any_cell_is(tmp_path: Path) -> None:
+def test_the_first_cell_that_can_be_read_tells_whose_sweep_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluated, trained = made_up.compare_run(tmp_path / "a"), made.run(tmp_path)
     (tmp_path / "c").mkdir()
     assert is_train_sweep([tmp_path / "c", trained])
     assert not is_train_sweep([evaluated, tmp_path / "c"])
     assert not is_train_sweep([])
+    read: list[Path] = []
+    monkeypatch.setattr(train_sweep, "from_yaml", lambda path: read.append(path) or from_yaml(path))
+    assert is_train_sweep([tmp_path / "c", trained, trained, trained])
+    assert not is_train_sweep([evaluated] * 9)
+    assert len(read) == 3

@@ -14,7 +14,6 @@ from bridgex.stats.relate import (
     depth_correlation,
     joint_permutations,
     relate_family,
-    relation_families,
     with_exact_ties,
 )
 
@@ -358,13 +357,3 @@ def test_depth_is_the_rank_correlation_of_block_and_drift() -> None:
     assert depth_correlation(curve) == pytest.approx(stats.spearmanr([1, 2, 3, 4], [0.1, 0.25, 0.35, 0.2]).statistic)
     assert depth_correlation({1: 0.1, 2: 0.3}) is None
     assert depth_correlation({1: 0.0, 2: 0.0, 3: 0.0}) is None
-
-
-def test_families_are_what_is_corrected_together() -> None:
-    found = relation_families({1: [1.0], 2: [2.0]}, [3.0], {"near": [4.0], "far": [5.0]})
-    assert found["drift ~ distance"] == {
-        ("near", 1): ([1.0], [4.0]), ("near", 2): ([2.0], [4.0]),
-        ("far", 1): ([1.0], [5.0]), ("far", 2): ([2.0], [5.0]),
-    }  # fmt: skip
-    assert found["drift ~ transfer"] == {("transfer", 1): ([1.0], [3.0]), ("transfer", 2): ([2.0], [3.0])}
-    assert found["distance ~ transfer"] == {("near", None): ([4.0], [3.0]), ("far", None): ([5.0], [3.0])}

@@ -13,7 +13,7 @@ from bridgex.data import copa
 from bridgex.data.catalogue import HubSource
 from bridgex.data.fetch.downloads import Download, client, download
 from bridgex.data.fetch.job import HIDDEN, Fetched, Job, download_all, write_readme, write_whole
-from bridgex.data.layout import SUFFIXES, configs_of
+from bridgex.data.layout import SUFFIXES, configs_of, is_within
 from bridgex.data.raw_rows import read_file, refusals
 from bridgex.data.row_types import INFERENCE_LABELS
 from bridgex.errors import UserError
@@ -71,7 +71,8 @@ class _Repository:
             found = api.dataset_info(source.hub_id, revision=source.revision, timeout=_PATIENCE_S)
             self.commit = found.sha or source.revision or "main"
             tree = api.list_repo_tree(source.hub_id, recursive=True, revision=self.commit, repo_type="dataset")
-            self._files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+            # A server that names a file outside the folder would have it written there.
+            self._files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile) and is_within(entry.path)}
         self._configs = self._read_configs()
 
     def downloads(self, source: HubSource, code: str, split: str, is_hidden: bool) -> list[Download]:

@@ -282,13 +282,14 @@ class Generator:
         shared = self._shared([tasks[number] for number in waiting])
         live: _Live | None = None
         while waiting or live is not None:
-            chunk = self._chunk([tasks[number] for number in waiting], shared, live)
-            numbers, tried = waiting[: len(chunk)], _sizes(chunk, shared)
+            chunk: Sequence[Task] = ()
+            tried = _Sizes((len(tasks[waiting[0]].ids),) if live is None else (live.state.length,) * len(live.rows))
             try:
+                chunk = self._chunk([tasks[number] for number in waiting], shared, live)
                 if chunk:
-                    live = _joined(live, self._begin(numbers, chunk, shared, found))
+                    tried = _sizes(chunk, shared)
+                    live = _joined(live, self._begin(waiting[: len(chunk)], chunk, shared, found))
                 elif live is not None:
-                    tried = _Sizes((live.state.length,) * len(live.rows))
                     live = self._advance(live, found)
             except Exception as error:
                 if not is_out_of_memory(error):

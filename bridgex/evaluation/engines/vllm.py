@@ -42,7 +42,7 @@ def start_vllm(loaded: LoadedModel, settings: EngineSettings) -> VLLMEngine:
             max_model_len=longest,
             gpu_memory_utilization=settings.memory_share,
             tensor_parallel_size=settings.num_gpus,
-            trust_remote_code=False,
+            trust_remote_code=loaded.trusts_code,
             seed=0,
         )
     except Exception as error:  # vllm raises whatever its many parts raise

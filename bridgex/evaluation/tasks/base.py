@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridgex.config.settings import ReadsData, Settings
+from bridgex.config.settings import FolderName, ReadsData, Settings
+from bridgex.config.targets import Target
 from bridgex.errors import UserError
 from bridgex.evaluation.dialogue import Dialogue
 from bridgex.evaluation.routes import Route
@@ -109,7 +110,7 @@ class Task(BaseModel, ABC):
     has_context: ClassVar[bool] = False
     """Whether items have a context that can be translated straight into the target language."""
 
-    name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
+    name: FolderName = Field(description="stands in folder names and tables")
     limit: int | None = Field(None, ge=1, description="first N items; null: all")
     ablate: Literal["overlap", "bridge", "both"] | None = Field(
         None, description="neurons held at their means to see which route needs them; null: none"
@@ -170,8 +171,8 @@ class LabelledPairs:
     notes: tuple[str, ...]
 
 
-class PairTask(ABC):
-    """What a task needs beside the rest of it for a model to be fine-tuned on it: pairs of texts with a class each."""
+class PairTask(Task):
+    """A task that a model can be fine-tuned on: pairs of texts with a class each."""
 
     class_names: ClassVar[tuple[str, ...]]
     """The classes by their numbers."""
@@ -191,6 +192,21 @@ class PairTask(ABC):
     @abstractmethod
     def pair_languages(self, settings: ReadsData, split: str) -> list[str]:
         """Codes of the languages that have a part of the data."""
+
+
+def pair_task(target: Target) -> PairTask:
+    """The task that a config names, if a model can be fine-tuned on it.
+
+    Raises:
+        UserError: it cannot, or the task cannot be built.
+    """
+    task = target.build(Task)
+    if not isinstance(task, PairTask):
+        raise UserError(
+            f"task={task.name}: has no pairs of texts with classes, and train.py fine-tunes on these. Use task=xnli or "
+            f"task=nli"
+        )
+    return task
 
 
 def read_bridges(codes: Sequence[str], read: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:

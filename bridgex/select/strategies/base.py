@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bridgex.config.settings import checked_template, known_language
+from bridgex.config.settings import FolderName, checked_template, known_language
 from bridgex.languages import Pair, all_languages, candidates, language
 from bridgex.records.schema import CandidateRecord, StrategyRecord
 from bridgex.select.evidence import Block, Evidence, Floats
@@ -95,7 +95,7 @@ class Strategy(BaseModel, ABC):
     uses_dictionary: ClassVar[bool] = False
     """Whether it looks at those words' translations; evaluated items are none of them."""
 
-    name: str = Field(pattern=r"^[\w.+-]+$", description="stands in folder names and tables")
+    name: FolderName = Field(description="stands in folder names and tables")
     language: str | None = Field(None, description="the bridge of bridge=fixed")
     candidates: tuple[str, ...] | None = Field(None, min_length=1, description="codes to rank; null: the default ones")
     primary: LabelFree = Field("hsic", description="bridge=compare: the strategy whose first choice counts as chosen")

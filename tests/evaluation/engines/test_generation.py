@@ -314,6 +314,24 @@ def test_a_step_that_does_not_fit_begins_its_rows_anew(most: int, monkeypatch: p
     assert failed
 
 
+def test_trying_out_that_does_not_fit_beside_what_is_answered_begins_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = make_loaded("llama")
+    monkeypatch.setattr(generation, "_CHUNK_ON_CPU", 60)
+    engine, tried = HFEngine(loaded), list[str]()
+    allows = generation.Generator._allows_joining
+
+    def allows_joining(self: Any, task: Any) -> bool:
+        tried.append("joining")
+        if len(tried) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return allows(self, task)
+
+    monkeypatch.setattr(generation.Generator, "_allows_joining", allows_joining)
+    questions = [replace(question, max_tokens=8) for question in make_questions(24)]
+    assert_right(loaded, questions, engine.complete(questions))
+    assert len(tried) > 1
+
+
 def test_one_question_that_does_not_fit_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = make_loaded("llama")
     engine = HFEngine(loaded)

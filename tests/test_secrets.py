@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridgex.records.secrets import without_secrets
+from bridgex.secrets import without_secrets
 
 KEY, TOKEN = "0123456789" * 4, "hf_" + "aB3" * 12
 

@@ -1,0 +1,91 @@
+"""What goes wrong becomes lines and an exit status; what memory or a disk did is no fault of ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from bridgex.errors import UserError
+from bridgex.exits import INTERRUPTED, OUR_BUG, TERMINATED, USER_MISTAKE, guard
+
+
+def raising(error: BaseException) -> int:
+    def run() -> None:
+        raise error
+
+    return guard(run)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("one", "two"), "error: one\nerror: two\n"),
+        (MemoryError(), "error: memory does not suffice (MemoryError). Give more of it"),
+        (
+            OutOfMemoryError("CUDA out of memory. Tried\nto allocate"),
+            "error: memory does not suffice (CUDA out of memory. T",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "error: memory does not suffice ([enforce fail] DefaultCPUAllocator",
+        ),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x.json"),
+            "error: /data/x.json: No space left on device. Put that right, and the same command goes on with the run\n",
+        ),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "error: a disk: Input/output error. Put that right"),
+    ],
+)
+def test_what_the_user_can_mend_is_lines(capsys: pytest.CaptureFixture[str], error: Exception, line: str) -> None:
+    assert raising(error) == USER_MISTAKE
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("size mismatch"), FileNotFoundError(errno.ENOENT, "No such file", "x"), ValueError("x")]
+)
+def test_other_errors_are_ours(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    assert raising(error) == OUR_BUG
+    assert "error: a fault" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(KeyboardInterrupt()) == INTERRUPTED
+    assert capsys.readouterr().err.startswith("interrupted; a run goes on with the same hydra.run.dir")
+
+
+class Swallowing:
+    """An object in whose destructor a signal arrives."""
+
+    def __init__(self, which: signal.Signals) -> None:
+        self._which = which
+
+    def __del__(self) -> None:
+        signal.raise_signal(self._which)
+
+
+@pytest.mark.parametrize(("which", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+def test_a_signal_within_a_destructor_is_heard(which: signal.Signals, status: int) -> None:
+    hook, went_on = sys.unraisablehook, []
+
+    def run() -> None:
+        Swallowing(which)
+        went_on.append(True)  # Python lets no error out of a destructor
+        time.sleep(30)
+
+    begun = time.monotonic()
+    assert guard(run) == status
+    assert went_on
+    assert time.monotonic() - begun < 10
+    assert sys.unraisablehook is hook
