@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import runpy
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +30,14 @@ SMALLEST = {
 
 
 @pytest.fixture(autouse=True)
-def threads() -> object:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A bench has its process to itself: it silences logging and warnings, sets threads and the environment."""
+    threads, silenced = torch.get_num_threads(), logging.root.manager.disable
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with warnings.catch_warnings():
+        yield
+    torch.set_num_threads(threads)
+    logging.disable(silenced)
 
 
 def test_every_bench_imports(repository: Path) -> None:

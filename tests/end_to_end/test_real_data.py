@@ -42,7 +42,7 @@ def test_every_task_runs_from_end_to_end(command: Run, tmp_path: Path, test_data
         "-m", "model=random", f"pair={','.join(PAIRS[task])}", f"task={task}", "task.limit=4", "bridge=random",
         f"data.root={test_data}", "hydra.sweep.dir=sweep", *SHORT.get(task, ("task.max_tokens=12",)),
     )  # fmt: skip
-    cells = [path for path in (tmp_path / "sweep").iterdir() if path.is_dir()]
+    cells = [path.parent for path in (tmp_path / "sweep").glob("*/config.yaml")]
     assert len(cells) == 5
     for cell in cells:
         assert {path.name for path in cell.iterdir()} >= FILES
