@@ -168,6 +168,8 @@ def load_train_run(folder: str | Path) -> TrainRun:
         UserError: no run lies there, or a file is damaged.
     """
     place, config, status = _opened(folder)
+    if not is_train_run(place):
+        raise UserError(f"{place}: holds a run of evaluate.py. Use load_run")
     return TrainRun(
         folder=place,
         config=config,

@@ -47,6 +47,14 @@ def train() -> NoReturn:
 
 
 def _main(entry: Entry, job: Callable[[DictConfig], None]) -> NoReturn:
+    # Around all of it: a signal may come while Hydra composes, between the guards of check and job.
+    ended: list[int] = []
+    stopped = guard(lambda: ended.append(_run(entry, job)))
+    sys.exit(stopped or ended[0])
+
+
+def _run(entry: Entry, job: Callable[[DictConfig], None]) -> int:
+    """Reads the command line, runs what it asks for, and gives the exit status."""
     from bridgex.config import command
 
     command.prepare()
@@ -61,17 +69,16 @@ def _main(entry: Entry, job: Callable[[DictConfig], None]) -> NoReturn:
             from bridgex.lit import crew
 
             crew.follow_torchrun()
-        sys.exit(0)
-    status = _run(entry, job, arguments, is_query)
+        return 0
+    status = _run_command(entry, job, arguments, is_query)
     if rank == 0 and not is_query and not status:
         from bridgex.lit import crew
 
         crew.dismiss()
-    sys.exit(status)
+    return status
 
 
-def _run(entry: Entry, job: Callable[[DictConfig], None], arguments: Namespace, is_query: bool) -> int:
-    """Runs what was asked for, and gives the exit status."""
+def _run_command(entry: Entry, job: Callable[[DictConfig], None], arguments: Namespace, is_query: bool) -> int:
     import hydra
 
     from bridgex.config import command

@@ -32,6 +32,8 @@ def test_ranking_then_evaluating_in_one_folder_gives_what_the_command_gives(tmp_
     assert os.getcwd() == before
     again = bridgex.load_run(tmp_path / "run")
     assert again == run
+    with pytest.raises(UserError, match=r"holds a run of evaluate.py. Use load_run"):
+        bridgex.load_train_run(tmp_path / "run")
 
 
 def test_mistakes_are_the_same_lines(tmp_path: Path) -> None:

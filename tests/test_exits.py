@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 
+import hydra
 import pytest
 
+from bridgex import cli, sweeping
 from bridgex.errors import UserError
 from bridgex.exits import INTERRUPTED, OUR_BUG, TERMINATED, USER_MISTAKE, guard
 
@@ -89,3 +91,19 @@ def test_a_signal_within_a_destructor_is_heard(which: signal.Signals, status: in
     assert went_on
     assert time.monotonic() - begun < 10
     assert sys.unraisablehook is hook
+
+
+def test_ctrl_c_between_check_and_job_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compose() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    monkeypatch.setattr(cli, "_check", lambda entry, arguments: None)
+    monkeypatch.setattr(sweeping, "is_ours", lambda command: False)
+    monkeypatch.setattr(hydra, "main", lambda **keys: lambda job: compose)
+    with pytest.raises(SystemExit) as stop:
+        cli.evaluate()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.startswith("interrupted; a run goes on")

@@ -74,9 +74,11 @@ def run_out(bench: Bench) -> Outcome:
 
 
 def _halved(bench: Bench, command: Command, chance: random.Random, number: int) -> list[str]:
-    """Passes of more than a few texts fail now and then; answers are those of an undisturbed run."""
+    """Passes of more than a few texts fail, the first and more now and then; answers are as in an undisturbed run."""
     place = _fresh(bench)
-    with _failing(lambda call, texts: texts > _TRIED_OUT and chance.random() < 1 / (2 + number), number) as calls:
+    with _failing(
+        lambda calls, texts: texts > _TRIED_OUT and (not calls.failed or chance.random() < 1 / (2 + number)), number
+    ) as calls:
         ended = run_inside(command, place, cache_of(place))
     if not calls.failed:
         return [f"nothing failed in {calls.count} passes"]
@@ -116,7 +118,7 @@ def _refused(bench: Bench, command: Command, chance: random.Random, number: int)
     """From a random pass on nothing fits: one line, and the same command goes on when it does."""
     whole, place = unbroken(bench, command).place, _fresh(bench)
     first = chance.randrange(20)
-    with _failing(lambda call, texts: call >= first, number) as calls:
+    with _failing(lambda calls, texts: calls.count > first, number) as calls:
         ended = run_inside(command, place, cache_of(place))
     if not calls.failed:
         return [f"nothing failed in {calls.count} passes"]
@@ -128,11 +130,11 @@ def _refused(bench: Bench, command: Command, chance: random.Random, number: int)
 
 
 @contextmanager
-def _failing(is_failing: Callable[[int, int], bool], number: int) -> Iterator[Calls]:
+def _failing(is_failing: Callable[[Calls, int], bool], number: int) -> Iterator[Calls]:
     """Lets passes through the toy world's model fail.
 
     Args:
-        is_failing: gets the number of the pass and how many texts are in it.
+        is_failing: gets the calls so far, this one counted, and how many texts are in it.
         number: of the trial, which chooses the error.
     """
     calls, forward = Calls(), LlamaModel.forward
@@ -141,10 +143,10 @@ def _failing(is_failing: Callable[[int, int], bool], number: int) -> Iterator[Ca
         ids = named.get("input_ids", given[0] if given else None)
         positions = named.get("position_ids")
         texts = len(ids) if ids is not None else 1
-        if positions is not None:  # texts that are packed in one row begin at 0
-            texts = max(texts, int((positions == 0).sum()))
+        if positions is not None and texts == 1:  # texts that are packed in one row begin at 0
+            texts = int((positions == 0).sum())
         calls.count += 1
-        if is_failing(calls.count - 1, texts):
+        if is_failing(calls, texts):
             calls.failed += 1
             raise _ERRORS[number % len(_ERRORS)]()
         return forward(self, *given, **named)

@@ -8,11 +8,9 @@ process found is joined by the first, once all have come to the end, so that one
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import logging
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -30,53 +28,20 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
 
 from bridgex.config.settings import ModelSettings
 from bridgex.errors import UserError
 from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.lit.callbacks import Joining, ProgressBar
+from bridgex.lit.parcels import carried, packed, unpacked
+from bridgex.lit.places import Place, environment_of, torchrun_place
 
 # The first process may think for days, over statistics, before it asks for anything.
 _PATIENCE = timedelta(days=30)
 _SECONDS_TO_END = 3.0
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bridgex.lit.crew import main; main()"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which of the processes this is.
-
-    Attributes:
-        rank: its number; 0 is the first.
-        world_size: how many there are.
-        local_rank: its number on its machine, and that of its device.
-        local_size: how many there are on its machine.
-        meet: where they find each other, an address that torch.distributed knows.
-    """
-
-    rank: int
-    world_size: int
-    local_rank: int
-    local_size: int
-    meet: str
-
-
-def torchrun_place() -> Place | None:
-    """Which of torchrun's processes this is; None: it is none of several."""
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" not in environment or int(environment["WORLD_SIZE"]) == 1:
-        return None
-    return Place(
-        rank=int(environment["RANK"]),
-        world_size=int(environment["WORLD_SIZE"]),
-        local_rank=int(environment["LOCAL_RANK"]),
-        local_size=int(environment["LOCAL_WORLD_SIZE"]),
-        meet="env://",
-    )
 
 
 @dataclass(frozen=True)
@@ -164,7 +129,7 @@ class Crew:
             UserError: one of the processes met it, or is gone.
         """
         own = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-        order = _Order(key, accelerator, _packed(loaded, (module, data, own)))
+        order = _Order(key, accelerator, packed(loaded, (module, data, own)))
         try:
             dist.broadcast_object_list([order], src=0)
             trainer = _trainer(self.place, accelerator, callbacks)
@@ -276,7 +241,8 @@ def main() -> None:
 def follow_torchrun() -> None:
     """Does the share of a process of torchrun's that is not the first."""
     # Waiting for orders happens inside torch, where no handler of Python's is heard.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, signal.SIG_DFL)
     place = torchrun_place()
     assert place is not None, "torchrun says so"
     follow(place)
@@ -302,7 +268,7 @@ def follow(place: Place) -> None:
             return
         try:
             loaded = keep_model(order.key)
-            module, data, callbacks = _unpacked(loaded, order.packed)
+            module, data, callbacks = unpacked(loaded, order.packed)
             trainer = _trainer(place, order.accelerator, callbacks)
         except Exception as error:
             _share(None, None, None, [], error)
@@ -318,7 +284,7 @@ def _share(
     error: Exception | None,
 ) -> list[_Found]:
     """Does this process's share once all are ready, and returns what each found; waits for all, whatever they meet."""
-    errors = _gathered(_carried(error))
+    errors = _gathered(carried(error))
     if any(error is not None for error in errors):
         return [_Found([], error) for error in errors]
     assert trainer is not None
@@ -326,7 +292,7 @@ def _share(
         trainer.predict(module, datamodule=data, return_predictions=False)
         own = _Found([callback.part() for callback in callbacks if isinstance(callback, Joining)], None)
     except Exception as met:
-        own = _Found([], _carried(met))
+        own = _Found([], carried(met))
     return _gathered(own)
 
 
@@ -351,17 +317,6 @@ def _gathered(value: Any) -> list[Any]:
     return found
 
 
-def _carried(error: Exception | None) -> Exception | None:
-    """An error as it can go from process to process."""
-    if error is None:
-        return None
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
-
-
 def _trainer(place: Place, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
     from bridgex.lit.trainer import RunTrainer
 
@@ -369,97 +324,15 @@ def _trainer(place: Place, accelerator: str, callbacks: Sequence[Callback]) -> T
         accelerator=accelerator,
         devices=place.local_size,
         num_nodes=place.world_size // place.local_size,
-        strategy=DDPStrategy(cluster_environment=_Environment(place), process_group_backend="gloo", timeout=_PATIENCE),
+        strategy=DDPStrategy(
+            cluster_environment=environment_of(place), process_group_backend="gloo", timeout=_PATIENCE
+        ),
         callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
-
-
-class _Environment(ClusterEnvironment):
-    """Tells Lightning which process this is, and that nobody need be started."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self._place = place
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return "127.0.0.1"
-
-    @property
-    def main_port(self) -> int:
-        return 0  # they have met already
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return self._place.world_size
-
-    def set_world_size(self, size: int) -> None:
-        pass
-
-    def global_rank(self) -> int:
-        return self._place.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        pass
-
-    def local_rank(self) -> int:
-        return self._place.local_rank
-
-    def node_rank(self) -> int:
-        return self._place.rank // self._place.local_size
-
-
-class _Packer(pickle.Pickler):
-    """Leaves a model's weights out: every process has them."""
-
-    def __init__(self, file: io.BytesIO, loaded: LoadedModel) -> None:
-        super().__init__(file)
-        self._names: dict[int, str] = {id(module): name for name, module in loaded.model.named_modules()}
-        self._loaded = loaded
-
-    def persistent_id(self, value: Any) -> tuple[str, str] | None:
-        if value is self._loaded:
-            return "loaded", ""
-        if value is self._loaded.encoder:
-            return "encoder", ""
-        if isinstance(value, nn.Module) and id(value) in self._names:
-            return "module", self._names[id(value)]
-        return None
-
-
-class _Unpacker(pickle.Unpickler):
-    """Puts this process's own weights in their place."""
-
-    def __init__(self, file: io.BytesIO, loaded: LoadedModel) -> None:
-        super().__init__(file)
-        self._loaded = loaded
-
-    def persistent_load(self, told: tuple[str, str]) -> Any:
-        kind, name = told
-        if kind == "module":
-            return self._loaded.model.get_submodule(name)
-        return self._loaded if kind == "loaded" else self._loaded.encoder
-
-
-def _packed(loaded: LoadedModel, value: Any) -> bytes:
-    file = io.BytesIO()
-    _Packer(file, loaded).dump(value)
-    return file.getvalue()
-
-
-def _unpacked(loaded: LoadedModel, packed: bytes) -> Any:
-    return _Unpacker(io.BytesIO(packed), loaded).load()
 
 
 def _join_group(place: Place) -> None:

@@ -30,12 +30,6 @@ def test_killed_writers_lose_nothing(repository: Path, tmp_path: Path) -> None:
     assert (found["tried"], found["survived"], found["lost"], found["findings"]) == (20, 20, 0, [])
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on(repository: Path, tmp_path: Path) -> None:
-    found = stress(repository, tmp_path, "kill-evaluate", "0.1")
-    assert (found["tried"], found["lost"], found["findings"]) == (1, 0, [])
-
-
 def run_folder(place: Path) -> Path:
     place.mkdir()
     (place / "config.yaml").write_text("seed: 0\n")

@@ -132,7 +132,7 @@ def test_nothing_moves_up_to_the_frozen_block(tmp_path: Path, shared: Path) -> N
 
 @pytest.mark.slow
 def test_goes_on_after_kill_9_and_ends_the_same(command: Run, repository: Path, tmp_path: Path) -> None:
-    keys = [*SMALL, "finetune.steps=150", "drift.every=60", "controls.hypothesis_only=true"]
+    keys = [*SMALL, "finetune.steps=90", "drift.every=40", "controls.hypothesis_only=true"]
     command(*keys, "hydra.run.dir=whole", f"cache.dir={tmp_path / 'one'}", entry="train")
     arguments = [*keys, "hydra.run.dir=cut", f"cache.dir={tmp_path / 'two'}"]
     cut = tmp_path / "cut"
@@ -150,8 +150,8 @@ def test_goes_on_after_kill_9_and_ends_the_same(command: Run, repository: Path, 
     measured = cut / "measured"
     moments = [
         lambda: (measured / "untrained-0-qad.json").is_file(),  # while the model before is read
-        lambda: (measured / "fine-tuned-60-qad.json").is_file(),  # while it is trained
-        lambda: (measured / "fine-tuned-150-qad.json").is_file(),  # while the one after is read
+        lambda: (measured / "fine-tuned-40-qad.json").is_file(),  # while it is trained
+        lambda: (measured / "fine-tuned-90-qad.json").is_file(),  # while the one after is read
         lambda: (cut / CHECKPOINTS["hypothesis-only"]).is_file(),
     ]
     killed = [killed_when(is_time) for is_time in moments]
@@ -161,7 +161,7 @@ def test_goes_on_after_kill_9_and_ends_the_same(command: Run, repository: Path, 
     for name in ("drift.jsonl", "answers.jsonl", "measures.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (cut / name).read_bytes()
     assert files_of(cut) == files_of(tmp_path / "whole")
-    assert {record.step for record in read_drift(cut)} == {60, 120, 150}
+    assert {record.step for record in read_drift(cut)} == {40, 80, 90}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bridgex.errors import UserError
-from bridgex.lit import crew
+from bridgex.lit import crew, places
 from bridgex.records.store import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,14 +199,14 @@ def test_a_run_folder_says_nothing_in_another_process(tmp_path: Path) -> None:
 
 
 def test_torchruns_processes_know_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert crew.torchrun_place() is None
+    assert places.torchrun_place() is None
     for name, value in (("RANK", 3), ("WORLD_SIZE", 4), ("LOCAL_RANK", 1), ("LOCAL_WORLD_SIZE", 2)):
         monkeypatch.setenv(name, str(value))
-    assert crew.torchrun_place() is None  # these alone may be a scheduler's
+    assert places.torchrun_place() is None  # these alone may be a scheduler's
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert crew.torchrun_place() == crew.Place(3, 4, 1, 2, "env://")
+    assert places.torchrun_place() == places.Place(3, 4, 1, 2, "env://")
     monkeypatch.setattr(crew, "_crews", [])
     with pytest.raises(UserError, match="trainer.devices=3: torchrun started 4 processes"):
         crew.Crew(3)
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert crew.torchrun_place() is None
+    assert places.torchrun_place() is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 # Processes of one run exchange what they work on over pipes and sockets of their own, never by files.
-_MAY_PICKLE = {"lit/crew.py"}
+_MAY_PICKLE = {"lit/parcels.py"}
 _PRINTS = {"shown.py"}
 _MODULES = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle", "telnetlib"}
 _KEYWORDS = {  # by the end of what is called: a keyword that must be given, and the values that it may have

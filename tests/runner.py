@@ -1,16 +1,29 @@
-"""Runs commands of the pages, each in a process of its own that has the heavy imports behind it.
+"""Runs commands, each in a process of its own that has the heavy imports behind it.
 
-Reads one job a line from standard input (JSON: words, folder, variables, output), answers each with its exit status.
+Reads one job a line from standard input, a `Job` as JSON, and answers each with its exit status.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
-from typing import Any
+from pathlib import Path
+from typing import TypedDict
+
+
+class Job(TypedDict):
+    """One command: its words, where it runs and with what environment, and the files that it prints to."""
+
+    words: list[str]
+    folder: str
+    environment: dict[str, str]
+    output: str
+    errors: str
 
 
 def run(words: list[str]) -> None:
@@ -23,19 +36,21 @@ def run(words: list[str]) -> None:
     assert words[0] == "python", words
     sys.argv = words[1:]
     entries = {"evaluate.py": cli.evaluate, "train.py": cli.train}
-    if words[1] in entries:
-        entries[words[1]]()
+    if (name := Path(words[1]).name) in entries:
+        entries[name]()
     runpy.run_path(words[1], run_name="__main__")
 
 
-def child(job: dict[str, Any]) -> int:
+def child(job: Job) -> int:
     """One job, in a process that ends with it."""
-    output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    signal.alarm(280)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, job["output"]), (2, job["errors"])):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.chdir(job["folder"])
-    os.environ.update(job["variables"])
-    sys.path[:0] = [str(os.path.abspath(place)) for place in job["variables"].get("PYTHONPATH", "").split(":") if place]
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.path[:0] = [os.path.abspath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     try:
         run(job["words"])
     except SystemExit as stop:
@@ -62,6 +77,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             status = child(json.loads(line))
+            atexit._run_exitfuncs()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
