@@ -21,7 +21,7 @@ from bench.timing import now, timed
 from bridgex.extract.loading import Encoder, LoadedModel
 from bridgex.extract.profiles import ProbeMatrix
 from bridgex.lit.probe import collect_probe_matrix
-from bridgex.lit.trainer import RunTrainer
+from bridgex.lit.run_trainer import RunTrainer
 
 FIELDS = """\
 Fields of the JSON line:

@@ -37,6 +37,7 @@ from bridgex.extract.loading import LoadedModel, load_model
 from bridgex.lit.callbacks import Joining, ProgressBar
 from bridgex.lit.parcels import carried, packed, unpacked
 from bridgex.lit.places import Place, environment_of, torchrun_place
+from bridgex.lit.run_trainer import RunTrainer
 
 # The first process may think for days, over statistics, before it asks for anything.
 _PATIENCE = timedelta(days=30)
@@ -318,8 +319,6 @@ def _gathered(value: Any) -> list[Any]:
 
 
 def _trainer(place: Place, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
-    from bridgex.lit.trainer import RunTrainer
-
     return RunTrainer(
         accelerator=accelerator,
         devices=place.local_size,

@@ -14,7 +14,7 @@ import torch
 
 from bridgex.config.settings import Node
 from bridgex.config.toy_recipe import ToyRecipe
-from bridgex.lit.trainer import RunTrainer
+from bridgex.lit.run_trainer import RunTrainer
 from bridgex.records.files import whole_folder, writing
 
 _RECIPE_FILE = "recipe.json"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +16,7 @@ from bridgex.config.train_settings import FinetuneSettings, TrainSettings
 from bridgex.errors import UserError
 from bridgex.extract.loading import LoadedModel
 from bridgex.lit.crew import Crew, ModelKey
+from bridgex.lit.run_trainer import RunTrainer, interruptible
 
 MakeFitTrainer = Callable[[Sequence[Callback]], Trainer]
 """Makes a fresh trainer for fine-tuning with these callbacks beside a run's own."""
@@ -33,46 +31,6 @@ class Predictor(Protocol):
 
 MakeTrainer = Callable[[Sequence[Callback]], Predictor]
 """Makes what predicts, afresh, with these callbacks beside a run's own."""
-
-
-class RunTrainer(Trainer):
-    """A trainer from which Ctrl-C comes out as what it is.
-
-    Lightning turns an interruption into the exit status 1 of a failed program, and has the process ignore later ones.
-    """
-
-    def predict(self, *arguments: Any, **options: Any) -> Any:
-        """As Lightning's own.
-
-        Raises:
-            KeyboardInterrupt: it was interrupted.
-        """
-        with _interruptible():
-            return super().predict(*arguments, **options)
-
-    def fit(self, *arguments: Any, **options: Any) -> None:
-        """As Lightning's own.
-
-        Raises:
-            KeyboardInterrupt: it was interrupted.
-        """
-        with _interruptible():
-            super().fit(*arguments, **options)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turns Lightning's exit back into the interruption it was, and has later ones arrive as before."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        if stop.code == 1:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
 
 
 @dataclass(frozen=True)
@@ -95,7 +53,7 @@ class CrewTrainer:
 
     def predict(self, module: LightningModule, *, datamodule: LightningDataModule, return_predictions: bool) -> None:
         """As a trainer's; nothing is returned."""
-        with _interruptible():
+        with interruptible():
             self.crew.predict(self.key, self.loaded, self.accelerator, module, datamodule, self.callbacks)
 
 

@@ -18,7 +18,7 @@ from bridgex.extract.block_states import BlockReader
 from bridgex.extract.classifier import PairEncoder, load_classifier, load_pair_encoder
 from bridgex.lit.drift import KeepBase, MeasuredPairs, MeasureDrift, drift_of, read_base, read_languages
 from bridgex.lit.pairs import ReadData
-from bridgex.lit.trainer import RunTrainer
+from bridgex.lit.run_trainer import RunTrainer
 from bridgex.records.cache import ArrayCache
 from bridgex.records.train_files import read_measured
 from bridgex.stats.cka import cka

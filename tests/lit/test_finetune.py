@@ -17,7 +17,7 @@ from bridgex.errors import UserError
 from bridgex.extract.classifier import PairEncoder, load_classifier, load_pair_encoder
 from bridgex.lit.finetune import finetune
 from bridgex.lit.pairs import Pair, TrainBatches
-from bridgex.lit.trainer import RunTrainer
+from bridgex.lit.run_trainer import RunTrainer
 from tests.fakes.tiny_classifiers import write_model
 
 ROWS = [Pair("en", f"premise {number}", f"hypothesis {number * number}", number % 3) for number in range(23)]
