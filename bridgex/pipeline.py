@@ -103,7 +103,7 @@ def rank(settings: Settings, config: Mapping[str, Any], folder: Path) -> Ranking
     with RunFolder.open(folder, config) as run:
         stage = _stage(settings, config, run, task, items)
         ranking = _rank(stage, strategy, _evidence(stage, strategy, candidates))
-        run.set(state="done")
+        run.finish()
         return ranking
 
 

@@ -33,6 +33,15 @@ def shown_lines(text: str) -> str:
     return str(without_secrets(text)).translate(_SIGNS_OF_LINES)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "cell"), counted(3, "cell")
+    ('1 cell', '3 cells')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def say(text: str, *, is_error: bool = False) -> None:
     """Prints a line, as `shown` has it.
 

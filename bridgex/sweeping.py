@@ -19,10 +19,10 @@ from bridgex.errors import UserError
 from bridgex.exits import INTERRUPTED, TERMINATED, USER_MISTAKE, guard
 from bridgex.jobs import Entry, run_job
 from bridgex.records.claim import Beat, Owner
-from bridgex.records.plan import Plan, PlannedCell, read_plan, write_plan
+from bridgex.records.plan import Plan, PlannedCell, planned_cells, read_plan, write_plan
 from bridgex.records.store import is_finished, read_status, write_failure
 from bridgex.records.sweep import cells_of
-from bridgex.shown import say
+from bridgex.shown import counted, say
 
 # A cluster's process knows of our resolvers and of our pairs by importing this module, and needs both to compose.
 command.prepare()
@@ -76,14 +76,15 @@ def run_sweep(entry: Entry, found: command.Command, user_dir: str | None) -> int
             for cell in refused:
                 write_failure(cell.folder, cell.config, "; ".join(cell.problems))
             if refused:
-                say(f"{len(refused)} of {len(cells)} cells cannot run, and are named at the end; the others go on")
+                say(f"{len(refused)} of {counted(len(cells), 'cell')} cannot run: named at the end; the others go on")
             options = cells[0].config["sweep"]
             is_here = found.launcher.endswith(".BasicLauncher")
             chunks = [(0, len(cells))] if is_here else _chunks(cells, options["cells_per_job"])
             work = Work(entry, path, tuple(chunks), bool(options["fail_fast"]), user_dir)
             starts = [plan.cells[first].overrides for first, _ in chunks]
             if not is_here:
-                say(f"{len(chunks)} jobs for {len(cells)} cells; how far they are: bridgex status {sweep}")
+                jobs = f"{counted(len(chunks), 'job')} for {counted(len(cells), 'cell')}"
+                say(f"{jobs}; how far they are: bridgex status {sweep}")
             for ended in launching.launch(entry, starts, user_dir, partial(_work, work=work)):
                 statuses.extend(ended)
         finally:
@@ -127,7 +128,8 @@ def sum_up(sweep: Path) -> None:
         relate_terminal.show_train_sweep(of_cells, read_relations(sweep), page)
         return
     summary = write_summary(sweep, cells)
-    terminal.show_sweep(summary, html.write_sweep_page(sweep, cells))
+    num_left = len(planned_cells(sweep, cells)) - len(cells)
+    terminal.show_sweep(summary, html.write_sweep_page(sweep, cells), num_left)
 
 
 def _work(config: DictConfig, work: Work) -> list[int]:
@@ -147,7 +149,7 @@ def _work(config: DictConfig, work: Work) -> list[int]:
     own, statuses = plan.cells[first:end], []
     for number, planned in enumerate(own, start=first + 1):
         if work.fail_fast and any(_has_failed(work.plan.parent / cell.cell, plan.owner.start) for cell in plan.cells):
-            say(f"sweep.fail_fast: {len(plan.cells) - number + 1} cells are left")
+            say(f"sweep.fail_fast: {counted(len(plan.cells) - number + 1, 'cell')} left")
             break
         status = _run_cell(work, planned)
         if status is not None:

@@ -108,7 +108,7 @@ def make_toy_world(settings: ToyWorldSettings, config: Mapping[str, Any], folder
         found = train_toy_world(settings.finetune, settings.seed, folder)
         for name, value in found.items():
             run.note(f"{name}: {value:.4g}")
-        run.set(state="done")
+        run.finish()
 
 
 def make_small_encoder(settings: EncoderSettings, config: Mapping[str, Any], folder: Path) -> None:
@@ -122,7 +122,7 @@ def make_small_encoder(settings: EncoderSettings, config: Mapping[str, Any], fol
         figures = train_encoder(settings.finetune, text, settings.seed, folder)
         for note in (*text.notes, *figures.notes):
             run.note(note)
-        run.set(state="done")
+        run.finish()
 
 
 def _read_base(stage: Stage, model: PreTrainedModel) -> None:

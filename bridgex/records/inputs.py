@@ -10,6 +10,7 @@ from typing import Any
 
 _FILES = (("data", "dictionary"), ("drift", "distances"))
 _FOLDERS = (("data", "root"), ("model", "path"), ("model", "adapter"))
+_SHIPPED_WORLD = Path(__file__).resolve().parents[1] / "toy"
 
 
 def signature(config: Mapping[str, Any]) -> str:
@@ -19,10 +20,20 @@ def signature(config: Mapping[str, Any]) -> str:
         config: the resolved config.
     """
     found = hashlib.sha256()
-    for place in [*_named_files(config).values(), *_values(config, _FOLDERS).values()]:
-        for path, told in sorted(_told(Path(place).expanduser())):
+    places = [*_named_files(config).values(), *_values(config, _FOLDERS).values()]
+    for place in [*(Path(place).expanduser() for place in places), *_beside_toy_model(config)]:
+        for path, told in sorted(_told(place)):
             found.update(f"{path}\0{told.st_size}\0{told.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return found.hexdigest()
+
+
+def _beside_toy_model(config: Mapping[str, Any]) -> list[Path]:
+    """Where the data of a user's own toy world lie: beside its model, in folders called as in the shipped one."""
+    model = config.get("model")
+    if not isinstance(model, Mapping) or model.get("kind") != "toy" or not isinstance(path := model.get("path"), str):
+        return []
+    world = Path(path).expanduser().resolve().parent
+    return sorted(world / found.name for found in _SHIPPED_WORLD.iterdir() if found.is_dir() and found.name != "model")
 
 
 def file_fingerprints(config: Mapping[str, Any]) -> dict[str, str]:

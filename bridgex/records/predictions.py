@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,11 +59,22 @@ def read_predictions(folder: Path) -> list[Prediction]:
                 prediction = Prediction.model_validate_json(line)
             except ValidationError:
                 raise UserError(
-                    f"{path}:{number}: damaged, or not a record of bridgex. Delete this line (of a finished run also "
-                    f"metrics.json), and the same command asks that sample again"
+                    f"{path}:{number}: damaged, or not a record of bridgex. Delete this line, and the same command "
+                    f"asks that sample again"
                 ) from None
             found.setdefault((prediction.route, prediction.id), prediction)
     return list(found.values())
+
+
+def num_lost(folder: Path) -> int:
+    """How many answers metrics.json of a finished run counts that predictions.jsonl has no line for.
+
+    Lines are counted, not read: a sweep asks this of each of its cells.
+    """
+    metrics, recorded = folder / "metrics.json", folder / "predictions.jsonl"
+    routes = json.loads(metrics.read_bytes()).get("routes", {}) if metrics.is_file() else {}
+    lines = recorded.read_bytes().count(b"\n") if routes and recorded.is_file() else 0
+    return max(0, sum(int(route["n"]) for route in routes.values()) - lines)
 
 
 def merge_predictions(folder: Path, order: Iterable[tuple[str, str]]) -> list[Prediction]:

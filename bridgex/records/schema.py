@@ -368,6 +368,9 @@ class Status(Record):
     start: str = Field(description="ISO 8601, UTC")
     resumed: str | None = Field(None, description="when the process that worked here last began; null: in old records")
     end: str | None = None
+    seconds: float | None = Field(
+        None, description="that processes worked here, less those that were killed; null: none has ended yet"
+    )
     host: str
     pid: int = Field(description="the process that writes or wrote here")
     pid_start: float | None = Field(None, description="when that process began, by the system's clock")
@@ -389,7 +392,7 @@ class SummaryRow(Record):
     chosen: str | None = Field(description="the bridge; null where none was chosen, or to go directly was")
     chose_direct: bool = Field(False, description="whether the strategy chose to go directly")
     verdict: str | None
-    seconds: float | None = Field(description="from its first start to its end")
+    seconds: float | None = Field(description="that processes worked at it, less those that were killed")
     error: str | None
 
 

@@ -21,7 +21,7 @@ from bridgex.records.claim import Claim, HeldFolder, Owner, owner_of
 from bridgex.records.files import is_whole, place_problem, read_json, write_json, write_text, writing
 from bridgex.records.inputs import signature
 from bridgex.records.log import LogFile
-from bridgex.records.predictions import read_predictions
+from bridgex.records.predictions import num_lost, read_predictions
 from bridgex.records.schema import Metrics, Record, State, Status
 from bridgex.records.train_files import has_begun
 from bridgex.secrets import MASK, without_secrets
@@ -97,6 +97,7 @@ class RunFolder:
                 inputs=signature(config),
                 start=before.start if before else begun,
                 resumed=begun,
+                seconds=before.seconds if before else None,
                 host=own.host,
                 pid=own.pid,
                 pid_start=own.pid_start,
@@ -119,7 +120,7 @@ class RunFolder:
         if kind is not None and self.status.state == "running":
             state: State = "failed" if issubclass(kind, Exception) else "interrupted"
             with suppress(UserError):  # a full disk has said so already, and must not hide what it was
-                self.set(state=state, error=str(error) or kind.__name__, end=now())
+                self._end(state, str(error) or kind.__name__)
         self._claim.release()
 
     def __reduce__(self) -> tuple[type[_Silent], tuple[()]]:
@@ -153,10 +154,16 @@ class RunFolder:
             raise ChangedInputs(self.folder, changed)
         self.set(fingerprints={**self.status.fingerprints, **fingerprints})
 
-    def finish(self, metrics: Record) -> None:
-        """Writes metrics.json and marks the run done."""
-        write_json(self.folder / "metrics.json", metrics)
-        self.set(state="done", error=None, end=now())
+    def finish(self, metrics: Record | None = None) -> None:
+        """Writes metrics.json, if there are any, and marks the run done."""
+        if metrics is not None:
+            write_json(self.folder / "metrics.json", metrics)
+        self._end("done", None)
+
+    def _end(self, state: State, error: str | None) -> None:
+        end, begun = now(), self.status.resumed or self.status.start
+        worked = (datetime.fromisoformat(end) - datetime.fromisoformat(begun)).total_seconds()
+        self.set(state=state, error=error, end=end, seconds=round((self.status.seconds or 0.0) + worked, 3))
 
     def _write_status(self) -> None:
         write_json(self.folder / "status.json", _shareable(self.status))
@@ -234,7 +241,9 @@ def _has_ended(folder: Path) -> bool:
         return False
     metrics, ranking = folder / "metrics.json", folder / "ranking.json"
     is_made = (folder / "model").exists() and not (folder / "drift.jsonl").exists()
-    return (is_whole(metrics) or is_made) and (is_whole(ranking) or not ranking.exists())
+    if not is_whole(metrics):
+        return is_made
+    return (is_whole(ranking) or not ranking.exists()) and not num_lost(folder)
 
 
 def _is_config_damaged(folder: Path) -> bool:
@@ -263,6 +272,9 @@ def put_aside(folder: Path) -> Path:
 def write_failure(folder: Path, config: Mapping[str, Any], error: str) -> None:
     """Records that a run failed before it had opened its folder; what an earlier run asked and found there stays.
 
+    A run that is done stays so, unless what it read was touched or is gone: its numbers are then no longer of this
+    config, and the next process to run it goes on from its records, or puts them aside.
+
     Args:
         folder: the run's folder; made if missing.
         config: the resolved config.
@@ -273,8 +285,8 @@ def write_failure(folder: Path, config: Mapping[str, Any], error: str) -> None:
     """
     before, end, error = read_status(folder), now(), _writable(error)
     if before is not None:
-        if before.state in ("failed", "interrupted"):
-            failed = before.model_copy(update={"state": "failed", "error": error})
+        if before.state != "running" and not is_finished(folder, config):
+            failed = before.model_copy(update={"state": "failed", "error": error, "end": end})
             write_json(folder / "status.json", _shareable(failed))
         return
     with writing(folder):

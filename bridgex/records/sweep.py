@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from bridgex.config.settings import from_yaml
@@ -53,12 +52,6 @@ def summary_row(cell: Path) -> SummaryRow:
         chosen=metrics.chosen if metrics else None,
         chose_direct=metrics.chose_direct if metrics else False,
         verdict=metrics.paired.verdict if metrics and metrics.paired else None,
-        seconds=_seconds(status.start, status.end) if status is not None else None,
+        seconds=status.seconds if status is not None else None,
         error=status.error if status is not None else "status.json is missing or damaged",
     )
-
-
-def _seconds(start: str, end: str | None) -> float | None:
-    if end is None:
-        return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -31,7 +31,7 @@ class TrainSummaryRow(Record):
     target_score: float | None = Field(description="mean over the targets that are reported")
     gap: float | None = Field(description="mean transfer gap over the same")
     depth: float | None = Field(description="Spearman of block and drift")
-    seconds: float | None = Field(description="from its first start to its end")
+    seconds: float | None = Field(description="that processes worked at it, less those that were killed")
     error: str | None
 
 

@@ -13,6 +13,7 @@ from bridgex.errors import UserError
 from bridgex.records.relations import FreezeComparison, FreezeDifference, FreezeVerdict, Outcome
 from bridgex.records.train_files import read_answers
 from bridgex.report.relate_runs import NONE, FinishedRun, RunsTogether
+from bridgex.shown import counted
 from bridgex.stats.over_seeds import MIN_SEEDS, crossed_interval, seed_difference
 from bridgex.stats.paired import ALPHA, Floats, Interval, holm
 
@@ -71,7 +72,7 @@ def compare(
         count = max(map(len, seeds_of.values()), default=0)
         return FreezeComparison(
             freeze=freeze, against=against, sources=sorted(seeds_of), seeds=seeds, languages=[], far={}, kind=None,
-            outcomes=[], sentence=f"{_what(freeze, against)}: not tested: {_counted(count, 'seed')}",
+            outcomes=[], sentence=f"{_what(freeze, against)}: not tested: {counted(count, 'seed')}",
             notes=[f"a source needs at least {MIN_SEEDS} seeds that both have"],
         )  # fmt: skip
     if left_out := sorted(set(seeds_of) - set(sources)):
@@ -293,7 +294,7 @@ def _sentence(
     if open_ones:
         on = "any of " if len(open_ones) == len(outcomes) > 1 else "the "
         said.append(f"no evidence on {on}{_listed(open_ones)}")
-    where = f"{_counted(len(seeds), 'seed')}, {'source' if len(sources) == 1 else 'mean over sources'} "
+    where = f"{counted(len(seeds), 'seed')}, {'source' if len(sources) == 1 else 'mean over sources'} "
     return f"{_what(freeze, against)} ({where}{', '.join(sources)}): {'; '.join(said)}"
 
 
@@ -304,7 +305,3 @@ def _told(one: FreezeDifference) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

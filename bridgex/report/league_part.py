@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -77,9 +78,14 @@ def _said(rows: Sequence[LeagueRow], cells: Sequence[Compared], primary: str) ->
 
 def _overview(ranked: Sequence[tuple[str, Sequence[Compared], Sequence[LeagueRow]]], primary: str) -> Table:
     """Regret by group and strategy."""
-    regrets = [{row.strategy: row.regret.value for row in rows if row.strategy != ORACLE} for _, _, rows in ranked]
-    names = {name: fmean([found[name] for found in regrets if name in found]) for found in regrets for name in found}
-    order = sorted(names, key=lambda name: (name in REFERENCES, names[name]))
+    # On fewer pairs, which may be the easier ones, a regret is not to be compared.
+    regrets = [
+        {row.strategy: row.regret.value for row in rows if row.strategy != ORACLE and row.num_pairs == len(cells)}
+        for _, cells, rows in ranked
+    ]
+    known = {row.strategy for _, _, rows in ranked for row in rows if row.strategy != ORACLE}
+    means = {name: fmean([found[name] for found in regrets]) for name in known if all(name in own for own in regrets)}
+    order = sorted(known, key=lambda name: (name in REFERENCES, means.get(name, math.inf), name))
 
     def line(label: str, found: Mapping[str, float]) -> Row:
         rivals = {regret for name, regret in found.items() if name not in REFERENCES}
@@ -96,9 +102,9 @@ def _overview(ranked: Sequence[tuple[str, Sequence[Compared], Sequence[LeagueRow
     rows = [line(label, found) for (label, _, _), found in zip(ranked, regrets, strict=True)]
     note = (
         "Mean regret over pairs: the oracle's score out of fold less that through the strategy's first choice. Bold: "
-        "the smallest."
+        "the smallest. None for a strategy that did not rank every pair of a group."
     )
-    footer = [line("mean of these", names)]
+    footer = [line("mean of these", means)]
     return Table("regret", "regret by strategy", columns, rows, footer, note, "Each line unfolds below.")
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bridgex.errors import UserError
 from bridgex.languages import language
-from bridgex.records.predictions import read_predictions
+from bridgex.records.predictions import num_lost, read_predictions
 from bridgex.records.schema import MeasureRow, Metrics, Prediction, Ranking, Record
 from bridgex.report.folder_files import FolderFiles, read_head, text_of
 
@@ -56,8 +56,12 @@ def read_run(folder: Path, with_predictions: bool = True) -> RunFiles:
     if metrics is None and status is not None and status.state == "done" and not problems:
         problems.append("metrics.json is missing: this run compared no routes")
     predictions = _predictions(folder, problems) if with_predictions else ()
-    if metrics is not None and with_predictions and not problems:
-        problems += _lacking(metrics, predictions)
+    if metrics is not None and not problems:
+        lost = _num_lacking(metrics, predictions) if with_predictions else num_lost(folder)
+        counted = sum(route.n for route in metrics.routes.values())
+        problems += (
+            [f"predictions.jsonl lacks {lost} of the {counted} answers that metrics.json counts"] if lost else []
+        )
     return RunFiles(
         folder=folder,
         status=status,
@@ -104,13 +108,10 @@ def _predictions(folder: Path, problems: list[str]) -> tuple[Prediction, ...]:
     return ()
 
 
-def _lacking(metrics: Metrics, predictions: tuple[Prediction, ...]) -> list[str]:
-    """What metrics.json counts and predictions.jsonl no longer holds."""
-    found, counted = Counter(row.route for row in predictions), {name: row.n for name, row in metrics.routes.items()}
-    lost = sum(max(0, n - found[route]) for route, n in counted.items())
-    if not lost:
-        return []
-    return [f"predictions.jsonl lacks {lost} of the {sum(counted.values())} answers that metrics.json counts"]
+def _num_lacking(metrics: Metrics, predictions: tuple[Prediction, ...]) -> int:
+    """How many answers metrics.json counts and predictions.jsonl no longer holds."""
+    found = Counter(row.route for row in predictions)
+    return sum(max(0, score.n - found[route]) for route, score in metrics.routes.items())
 
 
 def _estimators(folder: Path, problems: list[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from bridgex.records.progress import Progress, progress_of
 from bridgex.records.schema import Status
 from bridgex.report.console import SafeConsole
+from bridgex.shown import counted
 
 _ORDER = ("done", "running", "failed", "interrupted", "left")
 _SECONDS = 2.0
@@ -44,7 +45,8 @@ def status_table(folder: Path, found: Progress) -> Group:
     """The table at one moment."""
     counts = found.counts
     said = ", ".join(f"{counts[state]} {state}" for state in _ORDER if state in counts)
-    parts: list[Text | Table] = [Text(f"{folder.name}: {len(found.cells)} cells: {said or 'none yet'}", style="bold")]
+    head = f"{folder.name}: {counted(len(found.cells), 'cell')}: {said or 'none yet'}"
+    parts: list[Text | Table] = [Text(head, style="bold")]
     expected = found.expected_end()
     if expected is not None:
         end, num_cells = expected

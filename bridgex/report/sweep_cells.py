@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from scipy.stats import false_discovery_control
@@ -60,7 +61,9 @@ class SweepCell:
         if not self.run.is_done:
             is_failed = self.run.status is None or self.run.status.state == "failed"
             return "failed" if is_failed else "unfinished"
-        if metrics is None or metrics.paired is None:
+        if metrics is None:
+            return "failed"
+        if metrics.paired is None:
             return "none"
         is_clear = self.p_corrected is None or self.p_corrected < ALPHA
         return kind_of(metrics.paired) if is_clear else "open"
@@ -72,8 +75,10 @@ class SweepCell:
 
     @property
     def state(self) -> str:
-        """done, failed, interrupted, running, or damaged: its status.json cannot be read."""
-        return self.run.status.state if self.run.status is not None else "damaged"
+        """done, failed, interrupted, running, or damaged: what it came to cannot be read."""
+        if self.run.status is None or (self.run.is_done and self.run.metrics is None):
+            return "damaged"
+        return self.run.status.state
 
     @property
     def paired(self) -> Paired | None:
@@ -134,24 +139,59 @@ class SweepCell:
 
     @property
     def seconds(self) -> float | None:
-        """From its first start to its end."""
-        status = self.run.status
-        if status is None or status.end is None:
-            return None
-        return (datetime.fromisoformat(status.end) - datetime.fromisoformat(status.start)).total_seconds()
+        """That processes worked at it, less those that were killed."""
+        return self.run.status.seconds if self.run.status is not None else None
 
 
 def sweep_cells(runs: Sequence[RunFiles]) -> list[SweepCell]:
-    """The cells of a sweep, their tests corrected together."""
-    paired = [run.metrics.paired if run.is_done and run.metrics is not None else None for run in runs]
-    p_values = [p_of(found) if found is not None else None for found in paired]
-    tested = [p for p in p_values if p is not None]
-    corrected = iter(false_discovery_control(tested) if tested else [])
-    axes = _axes(runs)
+    """The cells of a sweep, their tests corrected together.
+
+    A test counts once, however many strategies chose the same bridge. Tests of bridges that labels chose, nearly all
+    of which are significant, are a family of their own: they must not loosen the correction of the others.
+    """
+    tests = [_test(run) for run in runs]
+    corrected: dict[_Test, float] = {}
+    for has_labels in (False, True):
+        family = sorted({found for found in tests if found is not None and found.uses_labels == has_labels})
+        if family:
+            q_values = false_discovery_control([found.p for found in family])
+            corrected |= dict(zip(family, map(float, q_values), strict=True))
     return [
-        SweepCell(run, None if p is None else float(next(corrected)), own)
-        for run, p, own in zip(runs, p_values, axes, strict=True)
+        SweepCell(run, None if found is None else corrected[found], own)
+        for run, found, own in zip(runs, tests, _axes(runs), strict=True)
     ]
+
+
+def num_tests(cells: Sequence[SweepCell]) -> tuple[int, int]:
+    """How many tests are corrected together: those without labels, and those of bridges that labels chose."""
+    found = {test for cell in cells if (test := _test(cell.run)) is not None}
+    return sum(not test.uses_labels for test in found), sum(test.uses_labels for test in found)
+
+
+class _Test(NamedTuple):
+    """A test of one bridge against direct.
+
+    Attributes:
+        uses_labels: whether labels chose the bridge.
+        p: its p.
+        bridge: the bridge.
+        others: the config but for how the bridge was chosen.
+    """
+
+    uses_labels: bool
+    p: float
+    bridge: str
+    others: str
+
+
+def _test(run: RunFiles) -> _Test | None:
+    metrics = run.metrics if run.is_done else None
+    p = p_of(metrics.paired) if metrics is not None and metrics.paired is not None else None
+    if metrics is None or p is None:
+        return None
+    others = {key: value for key, value in hashed_config(run.config).items() if key != "bridge"}
+    told = json.dumps(others, sort_keys=True, default=str)
+    return _Test(uses_labels(metrics.paired), p, metrics.chosen or "", told)
 
 
 def p_of(paired: Paired) -> float | None:

@@ -29,7 +29,7 @@ def cost(cells: Sequence[SweepCell]) -> tuple[Section, list[Table]] | None:
     columns = [
         *(Column(TITLES.get(name, name), False) for name in names or [""]),
         Column("cells", hint="finished ones"),
-        Column("time", hint="hours:minutes:seconds, from a cell's first start to its end, all cells together"),
+        Column("time", hint="hours:minutes:seconds that processes worked, all cells together"),
         Column("seconds a cell", hint="mean of the same"),
         Column("answers", hint="items times routes"),
         Column("generated tokens", hint="bridge texts and answers; options that are scored generate none"),
@@ -38,8 +38,8 @@ def cost(cells: Sequence[SweepCell]) -> tuple[Section, list[Table]] | None:
     rows = [_row(key if names else ("all",), own, tokens) for key, own in sorted(by_axes.items())]
     total = _row(("all", *[""] * (len(names) - 1)), done, tokens)
     note = (
-        "Finished cells only. Time counts loading, probing and the pauses of a run that was interrupted. Answers that "
-        "came from the cache count as asked."
+        "Finished cells only. Time counts loading and probing, also of processes that were interrupted, but not of any "
+        "that was killed. Answers that came from the cache count as asked."
     )
     found = Table("cost", "cost", columns, rows, [total] if len(rows) > 1 else [], note)
     return section("cost", "Cost", with_files(found)), [found]

@@ -13,14 +13,14 @@ from bridgex.report.words import SIGNS, Kind
 _MAX_TEXT, _MAX_ALL = 4000, 300_000
 _AGAIN: dict[str, tuple[Kind, str, str]] = {
     "failed": ("failed", "failed", "Mend what the text says; then the same command again tries them anew."),
-    "damaged": ("failed", "unreadable", "Delete what cannot be read; then the same command again makes it anew."),
+    "damaged": ("failed", "unreadable", "The same command again makes anew what can be made; else it says what to do."),
     "interrupted": ("unfinished", "interrupted", "The same command again goes on from the last answer on record."),
     "running": (
         "unfinished",
         "still running",
         "Nothing to do: make this page again with bridgex report when they end.",
     ),
-    "done": ("unfinished", "done, with files missing", "Delete their folders, and the same command makes them anew."),
+    "done": ("unfinished", "done, with records lost", "The same command again makes them anew."),
 }
 
 

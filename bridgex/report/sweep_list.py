@@ -53,7 +53,10 @@ def _columns(cells: Sequence[SweepCell], bridges: Sequence[str]) -> list[Column]
         Column("chosen", False),
         Column("gain", hint="via the chosen bridge less direct; out of fold where labels were used"),
         *([over] if TRANSLATED in routes else []),
-        Column("p", hint="two-sided exact McNemar, of sentences approximate randomisation, as in the cell's own page"),
+        Column(
+            "p",
+            hint="two-sided exact McNemar; approximate randomisation of sentences and groups, as on the cell's page",
+        ),
         Column("p, corrected", hint="after Benjamini-Hochberg over this sweep"),
     ]
 

@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, groupby
 from pathlib import Path
 from unicodedata import category
@@ -63,7 +63,8 @@ def with_files(found: Table) -> Html:
     links = [_link(found, title, ending) for title, ending in (("CSV", "csv"), ("LaTeX", "tex"))]
     files = tag("span", "This table as ", links[0], " and ", links[1], ".", class_="files")
     shown = table(found.label, found.columns, found.rows, found.footer, is_sortable=True)
-    said = " ".join(filter(None, [found.note, found.page_note]))
+    marks = [f"{mark} {meaning}" for mark, meaning in _marks_of(found, lambda cell: cell.text)]
+    said = " ".join(filter(None, [found.note, found.page_note, *marks]))
     return join(shown, tag("p", said, " " if said else "", files, class_="small"))
 
 
@@ -139,7 +140,9 @@ def latex_text(found: Table) -> str:
     letters = "".join("r" if column.is_number else "l" for column in columns)
     head = ["\\toprule", *_heads(columns), "\\midrule"]
     inner = [*body, *(["\\midrule", *footer] if footer else []), "\\bottomrule"]
-    marks = (f"{_MARKS[mark]} {latex(meaning)}" for mark, meaning in found.marks)
+    marks = (
+        f"{_MARKS[mark]} {latex(meaning)}" for mark, meaning in _marks_of(found, lambda cell: cell.mark + cell.text)
+    )
     below = f"\\par\\smallskip\\raggedright\\footnotesize {' '.join(filter(None, [latex(found.note), *marks]))}\\par"
     is_wide = _width(found, places) > WIDE
     if is_long:
@@ -157,6 +160,12 @@ def latex_text(found: Table) -> str:
         *lines,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _marks_of(found: Table, shown: Callable[[Cell], str]) -> list[tuple[str, str]]:
+    """The marks that stand in a table, each with its meaning."""
+    cells = [shown(_cell(given)) for row in (*found.rows, *found.footer) for given in row.cells]
+    return [(mark, meaning) for mark, meaning in found.marks if any(mark in text for text in cells)]
 
 
 def _width(found: Table, places: Sequence[int]) -> int:

@@ -25,6 +25,7 @@ from bridgex.records.schema import (
 from bridgex.records.store import read_metrics, read_status
 from bridgex.report.console import SafeConsole
 from bridgex.report.words import test_of
+from bridgex.shown import counted
 
 
 def show(folder: Path, page: Path, console: Console | None = None) -> None:
@@ -60,14 +61,21 @@ def show_cell(folder: Path, console: Console | None = None) -> None:
     (console or SafeConsole()).print(Text(line), soft_wrap=True)
 
 
-def show_sweep(summary: Summary, page: Path, console: Console | None = None) -> None:
-    """Prints how many cells are done, what went wrong with the others, and where the page lies."""
+def show_sweep(summary: Summary, page: Path, num_left: int = 0, console: Console | None = None) -> None:
+    """Prints how many cells are done, what went wrong with the others, and where the page lies.
+
+    Args:
+        summary: of the cells that were begun.
+        page: where it lies.
+        num_left: cells that were asked for and not begun.
+        console: where to.
+    """
     console = console or SafeConsole()
     show_not_done([(row.cell, row.state, row.error) for row in summary.cells], console)
-    states = Counter(row.state for row in summary.cells)
-    console.print(
-        Text(f"{len(summary.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items())))
-    )
+    states = Counter[str](row.state for row in summary.cells)
+    states["left"] = num_left
+    said = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if count)
+    console.print(Text(f"{counted(states.total(), 'cell')}: {said}"))
     console.print(Text(f"page: {_short(page)}"), soft_wrap=True)
 
 

@@ -79,7 +79,9 @@ def test_slurm_takes_a_machine_away_and_nothing_is_lost(
             limit = time.monotonic() + 120
             while recorded(sweep) < 4000 and time.monotonic() < limit:
                 time.sleep(0.01)
-            shown = bridgex("status", str(sweep)).stdout
+            shown = ""
+            while "running" not in shown and time.monotonic() < limit:  # between two cells nothing is
+                shown = bridgex("status", str(sweep)).stdout
             take_away(slurm, "1000_0")
             out, _ = process.communicate(timeout=240)
         finally:

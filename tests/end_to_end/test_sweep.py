@@ -113,6 +113,28 @@ def test_three_broken_cells_of_twelve_leave_nine_that_are_done(
     assert "nothing runs" in shown.stdout
 
 
+def test_what_cannot_run_fails_each_time_and_takes_no_number_with_it(command: Run, tmp_path: Path) -> None:
+    lists = [tmp_path / name for name in ("a.txt", "b.txt")]
+    for path in lists:
+        shutil.copy(toy_world(None) / "muse" / "qaa-qaf.5000-6500.txt", path)
+    arguments = [
+        "-m", "pair=qaa-qaf", "task.limit=6", "bridge=none", f"data.dictionary={lists[0]},{lists[1]}", "sweep.name=two"
+    ]  # fmt: skip
+    command(*arguments)
+    sweep = tmp_path / "outputs" / "sweeps" / "two"
+    whole = tables(sweep)
+    kept = lists[1].rename(tmp_path / "kept.txt")
+    for _ in range(2):
+        done = command(*arguments, status=1)
+        assert "2 cells: 1 done, 1 failed" in done.stdout
+        assert "b.txt: no such" in done.stdout
+    assert sorted(row["state"] for row in read(sweep / "summary.json")["cells"]) == ["done", "failed"]
+    kept.rename(lists[1])
+    done = command(*arguments)
+    assert "2 cells: 2 done" in done.stdout
+    assert tables(sweep) == whole, "what was on record is there again"
+
+
 def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(
     command: Run, recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +144,7 @@ def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(
     done = command(*arguments, "sweep.fail_fast=true", status=1)
     sweep = tmp_path / "outputs" / "sweeps" / "fast"
     assert [row["state"] for row in read(sweep / "summary.json")["cells"]] == ["done", "failed"]
-    assert "sweep.fail_fast: 2 cells are left" in done.stdout
+    assert "sweep.fail_fast: 2 cells left" in done.stdout
     assert "4 cells: 1 done, 1 failed, 2 left" in bridgex("status", str(sweep)).stdout
     refused = command("-m", "pair=qaa-qaf,de-en", "sweep.name=fast", "sweep.fail_fast=true", status=1)
     assert "error: pair=de-en" in refused.stderr

@@ -22,6 +22,7 @@ from bridgex.records.schema import Prediction
 from tests.records.test_store import CONFIG, metrics
 
 OTHER: dict[str, Any] = {**CONFIG, "seed": 1}
+RECORDED = [Prediction(id=name, route="direct", steps=[], gold=[], correct=False, miss="wrong") for name in "xy"]
 
 
 def never() -> dict[str, str]:
@@ -33,7 +34,9 @@ def done(tmp_path: Path) -> Path:
     """A finished run with a record."""
     with store.RunFolder.open(tmp_path, CONFIG) as run:
         writer = PredictionWriter(tmp_path)
-        writer.append([Prediction(id="x", route="direct", steps=[], gold=[], correct=False, miss="wrong")])
+        writer.append(
+            Prediction(id=name, route="direct", steps=[], gold=[], correct=False, miss="wrong") for name in "xy"
+        )
         writer.close()
         write_json(tmp_path / "ranking.json", metrics())
         run.finish(metrics())
@@ -52,7 +55,7 @@ def test_a_run_whose_results_are_damaged_is_not_done(done: Path, name: str, chan
     change(done / name)
     assert not store.is_finished(done)
     assert not store.is_done(done, CONFIG, never)
-    assert len(read_predictions(done)) == 1
+    assert len(read_predictions(done)) == 2
 
 
 def test_a_model_beside_what_else_a_training_leaves_does_not_make_it_done(done: Path) -> None:
@@ -82,7 +85,7 @@ def test_without_a_status_records_belong_to_the_config_that_lies_there(
         ):
             begin(done, OTHER)
     with store.RunFolder.open(done, CONFIG):
-        assert len(read_predictions(done)) == 1
+        assert len(read_predictions(done)) == 2
 
 
 def test_without_a_status_a_folder_without_records_is_anyones(tmp_path: Path) -> None:
@@ -131,3 +134,48 @@ def test_a_log_that_does_not_fit_on_the_disk_ends_no_run(tmp_path: Path, monkeyp
     log = LogFile(tmp_path / "folder")
     with pytest.raises(UserError, match=r"folder: cannot be written \(Is a directory\)"):
         log.__enter__()
+
+
+def test_a_done_run_fails_only_if_what_it_read_was_touched(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("a b\n")
+    config: dict[str, Any] = {**CONFIG, "data": {"dictionary": str(words)}}
+    with store.RunFolder.open(tmp_path / "run", config) as run:
+        run.identify({"data.dictionary": "1"})
+        writer = PredictionWriter(run.folder)
+        writer.append(
+            Prediction(id=name, route="direct", steps=[], gold=[], correct=False, miss="wrong") for name in "xy"
+        )
+        writer.close()
+        run.finish(metrics())
+    store.write_failure(run.folder, config, "its page cannot be written")
+    assert store.is_finished(run.folder)
+    words.unlink()
+    store.write_failure(run.folder, config, "words.txt: not there")
+    status = store.read_status(run.folder)
+    assert status is not None
+    assert (status.state, status.error) == ("failed", "words.txt: not there")
+    assert len(read_predictions(run.folder)) == 2
+    with store.RunFolder.open(run.folder, config) as again, pytest.raises(store.ChangedInputs):
+        again.identify({"data.dictionary": "2"})
+
+
+def test_a_run_that_lost_answers_is_not_done(done: Path) -> None:
+    path = done / "predictions.jsonl"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert not store.is_finished(done)
+    assert not store.is_done(done, CONFIG, never)
+    path.unlink()
+    assert not store.is_finished(done)
+
+
+def test_seconds_are_those_that_processes_worked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(f"2026-01-01T{hour}:00.000+00:00" for hour in ("00:00", "00:01", "09:00", "09:02"))
+    monkeypatch.setattr(store, "now", lambda: next(moments))
+    with pytest.raises(ZeroDivisionError), store.RunFolder.open(tmp_path, CONFIG):
+        raise ZeroDivisionError
+    with store.RunFolder.open(tmp_path, CONFIG) as run:
+        run.finish()
+    status = store.read_status(tmp_path)
+    assert status is not None
+    assert (status.start[11:16], status.seconds) == ("00:00", 180.0)

@@ -97,3 +97,16 @@ def test_a_done_run_of_changed_files_is_named_with_them(folder: Path) -> None:
     assert not store.is_done(folder / "run", found, lambda: {"data": "two"})
     finished(folder)
     assert store.put_aside(folder / "run").name == "run.2"
+
+
+def test_data_beside_a_toy_model_show(tmp_path: Path) -> None:
+    for name in ("world/model/config.json", "world/muse/qaa-qab.txt", "world/other/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x")
+    toy = {"model": {"kind": "toy", "path": str(tmp_path / "world" / "model")}, "data": {}}
+    before = signature(toy)
+    (tmp_path / "world" / "other" / "notes.txt").write_text("y and more")
+    assert signature(toy) == before, "only what a toy world is made of"
+    (tmp_path / "world" / "muse" / "qaa-qab.txt").write_text("y and more")
+    assert signature(toy) != before
+    assert signature({**toy, "model": {"kind": "toy", "path": None}}) == signature({})

@@ -34,6 +34,7 @@ def status(state: State = "done", **fields: Any) -> Status:
         "config_hash": "0123abcd",
         "start": "2026-01-01T00:00:00.000+00:00",
         "end": "2026-01-01T00:01:00.000+00:00",
+        "seconds": 60.0,
         "host": "elsewhere",
         "pid": 1,
         "versions": {"bridgex": "0.1.0"},

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import false_discovery_control
 
 from bridgex.records.claim import Owner
+from bridgex.records.files import write_json
 from bridgex.records.plan import Plan, PlannedCell, write_plan
 from bridgex.records.schema import Paired
 from bridgex.report import html
 from bridgex.report.run_files import read_run
-from bridgex.report.sweep_cells import sweep_cells
+from bridgex.report.sweep_cells import num_tests, sweep_cells
 from bridgex.report.sweep_grid import MAX_FIELDS, grids
 from tests.report import made_up as made
 from tests.report.test_html import EVIL, Page, checked
@@ -87,8 +89,54 @@ def test_sweep_verdicts_are_corrected_over_the_sweep(tmp_path: Path) -> None:
     assert "$^{*}$ &" not in (tmp_path / "tables" / "cells.tex").read_text(encoding="utf-8")
 
 
+def test_a_test_counts_once_and_labels_loosen_no_correction(tmp_path: Path) -> None:
+    """Against SciPy on the tests that nobody chose by labels, each once."""
+
+    def one(place: int, bridge: str, p: float, chosen: str = "en", labels: str = "") -> Path:
+        paired = Paired(difference=0.1, ci95=(0, 0.2), mcnemar_p=p, verdict=f"bridge helps{labels}")
+        scores = made.metrics(f"de-l{place}", 0.3, {"en": 0.4, "it": 0.4}, chosen, paired=paired)
+        return cell(tmp_path, f"de-l{place}", bridge=bridge, scores=scores)
+
+    values = [0.03, 0.4, 0.5, 0.6]
+    alone = [one(place, "hsic", p) for place, p in enumerate(values)]
+    same = [one(place, "overlap", p) for place, p in enumerate(values[:2])]  # the same bridges, so the same tests
+    other = one(0, "cosine", 0.2, chosen="it")
+    labelled = [one(place, "oracle", 1e-4, labels=" (uses labels)") for place in range(4)]
+    cells = [*alone, *same, other, *labelled]
+    found = sweep_cells([read_run(path, with_predictions=False) for path in cells])
+    expected = false_discovery_control([*values, 0.2])
+    assert [each.p_corrected for each in found[:4]] == pytest.approx(list(expected[:4]))
+    assert [each.p_corrected for each in found[4:7]] == pytest.approx([expected[0], expected[1], expected[4]])
+    assert [each.p_corrected for each in found[7:]] == pytest.approx([1e-4] * 4)
+    assert num_tests(found) == (5, 4)
+    page = written(tmp_path, cells)
+    assert "hsic: the chosen bridge ○ no evidence in 4." in page.text
+    assert "oracle: the chosen bridge ▲ helps in 4." in page.text
+    assert "after Benjamini-Hochberg over 5 tests" in page.text
+    assert "† The bridge was chosen with labels" in page.text
+
+
+def test_a_done_cell_that_lost_its_metrics_or_answers_is_not_called_one_without_a_bridge(tmp_path: Path) -> None:
+    answers = made.answers([True] * 10, {"en": [True] * 10})
+    cells = [cell(tmp_path, pair) for pair in ("de-fr", "it-fr", "de-it")]
+    for place in cells:
+        (place / "predictions.jsonl").write_text("".join(f"{answer.model_dump_json()}\n" for answer in answers))
+        metrics = made.metrics(place.name.split("_")[1], 0.3, {"en": 0.7}, "en")
+        routes = {name: score.model_copy(update={"n": 10}) for name, score in metrics.routes.items()}
+        write_json(place / "metrics.json", metrics.model_copy(update={"routes": routes}))
+    assert "What is missing" not in written(tmp_path, cells).text
+    (cells[0] / "metrics.json").unlink()
+    path = cells[1] / "predictions.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:17]))
+    page = written(tmp_path, cells)
+    assert {row["pair"]: row["verdict"] for row in rows_of(tmp_path, "cells")}["de-fr"] == "damaged"
+    assert "3 cells: 1 damaged, 2 done" in page.text
+    assert "predictions.jsonl lacks 3 of the 20 answers that metrics.json counts" in page.text
+    assert "no bridge in" not in page.text
+
+
 def test_an_empty_sweep_and_one_without_compare_have_a_page(tmp_path: Path) -> None:
-    assert "no cell is done yet" in written(tmp_path, []).text
+    assert "No cell is done yet" in written(tmp_path, []).text
     found = made.write_run(tmp_path / "x", made.status("running", end=None))
     page = written(tmp_path, [found])
     assert "No league table: it needs finished cells of bridge=compare." in page.text

@@ -87,13 +87,28 @@ def test_many_groups_have_an_overview_and_are_folded(tmp_path: Path) -> None:
         assert float(table[3][name]) == pytest.approx(sum(float(row[name]) for row in table[:3]) / 3)
 
 
+def test_a_strategy_that_left_pairs_out_has_no_place_in_the_overview(tmp_path: Path) -> None:
+    cells = made_up_sweep.write_sweep(tmp_path, ("a", "b", "c"), ("bli",), 4)
+    path = cells[0] / "ranking.json"  # of model a
+    ranking = json.loads(path.read_text(encoding="utf-8"))
+    del ranking["strategies"]["lexical"], ranking["check"]
+    path.write_text(json.dumps(ranking), encoding="utf-8")
+    written(tmp_path, cells)
+    rows = {row["group"]: row for row in rows_of(tmp_path, "regret")}
+    assert rows["model a"]["lexical"] == rows["mean of these"]["lexical"] == ""
+    own = {row["strategy"]: row["regret"] for row in rows_of(tmp_path, "league-model-b")}
+    assert rows["model b"]["lexical"] == own["lexical"]
+    three = [float(rows[f"model {name}"]["overlap"]) for name in "abc"]
+    assert float(rows["mean of these"]["overlap"]) == pytest.approx(sum(three) / 3)
+
+
 def test_cost_counts_time_answers_and_generated_tokens(tmp_path: Path) -> None:
     answers = made.answers([True] * 10, {"en": [True] * 10})
     cells = [cell(tmp_path, "de-fr"), cell(tmp_path, "it-fr"), cell(tmp_path, "de-fr", "mt")]
     for one, count in zip(cells, (20, 7, 0), strict=True):
         text = "".join(answer.model_dump_json() + "\n" for answer in answers[:count])
         (one / "predictions.jsonl").write_text(text, encoding="utf-8")
-    made.write_status(cells[0], made.status(end="2026-01-01T02:00:30.000+00:00"))
+    made.write_status(cells[0], made.status(seconds=7230.0))
     head, bli, mt, total = written(tmp_path, cells).table("cost")
     assert head == ["task", "cells", "time", "seconds a cell", "answers", "generated tokens"]
     tokens = [sum(step.num_tokens for found in read_predictions(one) for step in found.steps) for one in cells]

@@ -108,7 +108,7 @@ def test_what_a_run_shows(is_terminal: bool, tmp_path: Path, monkeypatch: pytest
     )  # fmt: skip
     console, out = printed(monkeypatch, is_terminal)
     terminal.show(run, html.write_run_page(run), console)
-    terminal.show_sweep(Summary(cells=[row]), tmp_path / "\x1b[31m.html", console)
+    terminal.show_sweep(Summary(cells=[row]), tmp_path / "\x1b[31m.html", console=console)
     train_terminal.show_train(trained, html.write_run_page(trained), console)
     made_up.write_run(tmp_path / "s\x1b[2J" / "c\x1b[31m", made_up.status("failed", error=" ".join(texts)))
     status_table.show_status(tmp_path / "s\x1b[2J", console)
