@@ -58,6 +58,7 @@ def _columns(cells: Sequence[SweepCell], bridges: Sequence[str]) -> list[Column]
             hint="two-sided exact McNemar; approximate randomisation of sentences and groups, as on the cell's page",
         ),
         Column("p, corrected", hint="after Benjamini-Hochberg over this sweep"),
+        Column("cell", False, in_latex=False, in_page=False),
     ]
 
 
@@ -88,6 +89,7 @@ def _row(folder: Path, cell: SweepCell, columns: Sequence[Column], bridges: Sequ
             *([_difference(against)] if TRANSLATED in titles else []),
             Cell(probability(p), p),
             Cell(probability(cell.p_corrected), cell.p_corrected),
+            cell.run.folder.name,
         ]
     )
 

@@ -62,7 +62,12 @@ def with_files(found: Table) -> Html:
     """A table that can be sorted, its note, and links to its files."""
     links = [_link(found, title, ending) for title, ending in (("CSV", "csv"), ("LaTeX", "tex"))]
     files = tag("span", "This table as ", links[0], " and ", links[1], ".", class_="files")
-    shown = table(found.label, found.columns, found.rows, found.footer, is_sortable=True)
+    places = [place for place, column in enumerate(found.columns) if column.in_page]
+    rows, footer = (
+        [row._replace(cells=[row.cells[place] for place in places]) for row in part]
+        for part in (found.rows, found.footer)
+    )
+    shown = table(found.label, [found.columns[place] for place in places], rows, footer, is_sortable=True)
     marks = [f"{mark} {meaning}" for mark, meaning in _marks_of(found, lambda cell: cell.text)]
     said = " ".join(filter(None, [found.note, found.page_note, *marks]))
     return join(shown, tag("p", said, " " if said else "", files, class_="small"))

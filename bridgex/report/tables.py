@@ -23,6 +23,7 @@ class Column(NamedTuple):
         can_sort: whether a sortable table can be sorted by it.
         group: heading over it and its neighbours of the same group.
         in_latex: whether a LaTeX table has it.
+        in_page: whether the page has it; a CSV file has all.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Column(NamedTuple):
     can_sort: bool = True
     group: str = ""
     in_latex: bool = True
+    in_page: bool = True
 
 
 class Cell(NamedTuple):

@@ -68,6 +68,7 @@ def test_a_sweep_page_shows_cells_failures_and_league(tmp_path: Path) -> None:
     assert second[3:7] == [".300", ".400", "–", ".200"]
     assert failed[:2] == ["de-ru", "✗failed"]
     assert none[1] == "·no bridge"
+    assert [row["cell"] for row in rows_of(tmp_path, "cells")] == ["a", "b", "c", "d"]
     assert "bli · m · 4 cells: 3 done, 1 failed" in page.text
     assert f"no data {EVIL}" in page.text
     links = [value for _, name, value in page.attributes if name == "href" and value.endswith("report.html")]
