@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bridgex.exits import INTERRUPTED, TERMINATED, USER_MISTAKE, guard
+from bridgex.signals import HeldSignals
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,6 +35,8 @@ class Job:
 
 
 _jobs: list[Job] = []
+# What Hydra does around a job: an interruption of it would come out as OmegaConf's error.
+_composing = HeldSignals()
 
 
 def evaluate() -> NoReturn:
@@ -93,7 +96,8 @@ def _run_command(entry: Entry, job: Callable[[DictConfig], None], arguments: Nam
         if sweeping.is_ours(checked[0]):
             return sweeping.run_sweep(entry, checked[0], arguments.config_dir)
     try:
-        hydra.main(config_path=str(command.config_dir()), config_name=entry, version_base="1.3")(job)()
+        with _composing:
+            hydra.main(config_path=str(command.config_dir()), config_name=entry, version_base="1.3")(job)()
     except SystemExit:
         if not _jobs:
             raise
@@ -166,7 +170,8 @@ def _job(config: DictConfig, entry: Entry) -> None:
     from bridgex.config import command
 
     folder, sweep = Path(HydraConfig.get().runtime.output_dir), _sweep_folder()
-    status = guard(lambda: command.plain(config)) or jobs.run_job(entry, command.plain(config), folder, sweep)
+    with _composing.released():
+        status = guard(lambda: command.plain(config)) or jobs.run_job(entry, command.plain(config), folder, sweep)
     _jobs.append(Job(status, sweep))
     if status in (INTERRUPTED, TERMINATED):
         sys.exit(status)  # an ordinary failure leaves the sweep's other cells to run; this one is meant for all of them

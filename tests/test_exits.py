@@ -14,6 +14,7 @@ import pytest
 from bridgex import cli, sweeping
 from bridgex.errors import UserError
 from bridgex.exits import INTERRUPTED, OUR_BUG, TERMINATED, USER_MISTAKE, guard
+from bridgex.signals import HeldSignals
 
 
 def raising(error: BaseException) -> int:
@@ -93,11 +94,30 @@ def test_a_signal_within_a_destructor_is_heard(which: signal.Signals, status: in
     assert sys.unraisablehook is hook
 
 
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_held_signals_arrive_at_the_end(which: signal.Signals) -> None:
+    before, done = signal.getsignal(which), []
+
+    def run() -> None:
+        with HeldSignals() as held:
+            os.kill(os.getpid(), which)
+            done.append("first")
+            with held.released():
+                done.append("never")
+
+    assert guard(run) == {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}[which]
+    assert done == ["first"]
+    assert signal.getsignal(which) == before
+
+
 def test_ctrl_c_between_check_and_job_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def compose() -> None:
-        raise KeyboardInterrupt
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise AttributeError("as OmegaConf does") from None
 
     monkeypatch.setattr(sys, "argv", ["evaluate.py"])
     monkeypatch.setattr(cli, "_check", lambda entry, arguments: None)

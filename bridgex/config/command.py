@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, version
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bridgex.config import pair_source
+from bridgex.config.composing import composed
 from bridgex.config.mistakes import launcher_problem, not_allowed, secret_on_disk, unknown_key
 from bridgex.errors import UserError
 from bridgex.languages import Pair
@@ -231,7 +232,7 @@ def _base_of(entry: str, overrides: Sequence[str]) -> DictConfig | None:
     """What the command changes: the default config, of the chosen experiment if there is one."""
     try:
         chosen = [text for text in overrides if text.startswith("experiment=")]
-        return compose(entry, overrides=chosen, return_hydra_config=True)
+        return composed(entry, chosen)
     except (HydraException, OmegaConfBaseException):
         return None
 
@@ -241,7 +242,7 @@ def _sweep_of(entry: str, overrides: Sequence[str], loader: ConfigLoader, is_mul
     parser = OverridesParser.create(config_loader=loader)
     try:
         single = [text for text in overrides if not parser.parse_override(text).is_sweep_override()]
-        config = compose(entry, overrides=single, return_hydra_config=True)
+        config = composed(entry, single)
     except (HydraException, OmegaConfBaseException):
         return is_multirun, []  # what is wrong is found, and named, when it is read again
     is_sweep = is_multirun or config.hydra.mode == RunMode.MULTIRUN
@@ -304,7 +305,7 @@ def _compose_all(
     misfits: list[str] = []
     for choice in _product(overrides, base):
         try:
-            config = compose(entry, overrides=choice, return_hydra_config=True)
+            config = composed(entry, choice)
             HydraConfig.instance().set_config(config)  # the folders' names interpolate from it
             place = config.hydra.sweep if is_multirun else config.hydra.run
             folder = Path(place.dir) / place.subdir if is_multirun else Path(place.dir)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from hydra import compose
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from bridgex.config.command import open_hydra
+from bridgex.config.composing import composed
 from bridgex.errors import UserError
 
 _OF_HYDRA = re.compile(r"[+~]*hydra[./]")
@@ -27,7 +27,7 @@ def compose_cell(entry: str, overrides: Sequence[str], user_dir: str | None) -> 
         user_dir: folder of a user's own yaml files.
     """
     with open_hydra(entry, overrides, user_dir):
-        config = compose(entry, overrides=list(overrides), return_hydra_config=True)
+        config = composed(entry, overrides)
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.mode = RunMode.MULTIRUN
     return config

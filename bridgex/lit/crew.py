@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,7 +102,11 @@ class Crew:
         self.place = given or Place(0, num_processes, 0, num_processes, f"tcp://127.0.0.1:{_free_port()}")
         self._others = [] if given is not None else [_start(self.place, rank) for rank in range(1, num_processes)]
         self._has_ended = False
-        _join_group(self.place)
+        try:
+            _interruptibly(lambda: _join_group(self.place))  # the others may take seconds to begin
+        except BaseException:
+            self._abandon()
+            raise
 
     def predict(
         self,
@@ -259,7 +263,10 @@ def follow(place: Place) -> None:
     # The first process meets the same, and writes it down.
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    _join_group(place)
+    try:
+        _join_group(place)
+    except RuntimeError:  # the first process is gone, and has said why
+        sys.exit(1)
     while True:
         orders: list[Any] = [None]
         dist.broadcast_object_list(orders, src=0)
@@ -300,22 +307,26 @@ def _share(
 def _gathered(value: Any) -> list[Any]:
     """What each process says, in the order of their ranks; a signal is heard while others are waited for."""
     found: list[Any] = [None] * dist.get_world_size()
+    _interruptibly(lambda: dist.all_gather_object(found, value))
+    return found
+
+
+def _interruptibly(call: Callable[[], object]) -> None:
+    """Waits for other processes in a thread: inside torch no signal reaches Python, and they may take their time."""
     errors: list[BaseException] = []
 
-    def gather() -> None:
+    def run() -> None:
         try:
-            dist.all_gather_object(found, value)
+            call()
         except BaseException as error:
             errors.append(error)
 
-    # Inside torch no signal reaches Python, and another process may take its time.
-    thread = threading.Thread(target=gather, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
     if errors:
         raise errors[0]
-    return found
 
 
 def _trainer(place: Place, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
