@@ -185,11 +185,11 @@ def gather(paths: Sequence[Path]) -> tuple[list[RunsTogether], list[LeftOut]]:
                 f"train.py, or that of a sweep"
             )
         folders += found
-    problems += [
-        f"{folder}: is a run of evaluate.py, which fine-tunes nothing. Give runs of train.py"
-        for folder in folders
-        if from_yaml(folder / "config.yaml") and not is_train_run(folder)
-    ]
+        others = [folder for folder in found if from_yaml(folder / "config.yaml") and not is_train_run(folder)]
+        if others:
+            more = f"{path}: {others[0].name} and {len(others) - 1} more are runs"
+            told = f"{others[0]}: is a run" if len(others) == 1 else more
+            problems.append(f"{told} of evaluate.py, which fine-tunes nothing. Give runs of train.py")
     if problems:
         raise UserError(*problems)
     return gather_cells({str(folder): folder for folder in folders})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +220,20 @@ def _axes(runs: Sequence[RunFiles]) -> list[dict[str, str]]:
 def _differing(configs: Sequence[Mapping[str, str]]) -> set[str]:
     first = configs[0]
     return {key for other in configs[1:] for key in first.keys() | other.keys() if first.get(key) != other.get(key)}
+
+
+def setting(name: str, value: str) -> str:
+    """A value that sets a cell apart: a group's choice by itself, a setting with its key."""
+    return f"{name}={value}" if "." in name and value else value
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """What texts are sorted by where numbers in them count as numbers.
+
+    >>> sorted(["task 100", "task 20"], key=natural)
+    ['task 20', 'task 100']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def verdict_word(cell: SweepCell) -> Html:

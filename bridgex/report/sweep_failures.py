@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridgex.records.plan import planned_cells
 from bridgex.report.markup import Html, Section, exact, section, tag
-from bridgex.report.sweep_cells import SweepCell, linked
+from bridgex.report.sweep_cells import SweepCell, linked, setting
 from bridgex.report.words import SIGNS, Kind
 
 _MAX_TEXT, _MAX_ALL = 4000, 300_000
@@ -74,7 +74,8 @@ def _reason(cell: SweepCell) -> str:
 
 
 def _item(folder: Path, cell: SweepCell) -> Html:
-    return tag("li", linked(folder, cell.run, cell.run.folder.name))
+    settings = ", ".join(setting(name, value) for name, value in cell.axes.items() if "." in name and value)
+    return tag("li", linked(folder, cell.run, cell.run.folder.name), f" ({settings})" if settings else "")
 
 
 def _cut(text: str, longest: int) -> str:

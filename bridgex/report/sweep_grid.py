@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridgex.report.league import DIRECT
 from bridgex.report.markup import Html, Section, join, section, tag
-from bridgex.report.sweep_cells import HINTS, MARKS, TITLES, TRANSLATED, SweepCell, linked
+from bridgex.report.sweep_cells import HINTS, MARKS, TITLES, TRANSLATED, SweepCell, linked, natural, setting
 from bridgex.report.table_files import keys_of, with_files
 from bridgex.report.tables import MISSING, Cell, Column, Row, Table, number
 from bridgex.report.words import ALPHA, SIGNS, Kind
@@ -83,7 +83,7 @@ def _heading(names: Sequence[str], key: Key) -> str:
 
 
 def _fields(cells: Sequence[SweepCell], across: Sequence[str]) -> list[Key]:
-    return sorted({_key(cell, across) for cell in cells})
+    return sorted({_key(cell, across) for cell in cells}, key=lambda key: [natural(value) for value in key])
 
 
 def _key(cell: SweepCell, names: Sequence[str]) -> Key:
@@ -96,7 +96,8 @@ def _table(folder: Path, key: str, heading: str, cells: Sequence[SweepCell], acr
     more = {field: _recorded([cell for cell in cells if _key(cell, across) == field]) for field in fields}
     columns = [Column("pair", False)]
     for field in fields:
-        columns += _columns(" ".join(field).strip() or "not known", more[field])
+        named = " ".join(setting(*one) for one in zip(across, field, strict=True))
+        columns += _columns(named.strip() or "not known", more[field])
     rows: dict[tuple[str, int], dict[Key, SweepCell]] = {}
     for cell in cells:
         field, again = _key(cell, across), 0
@@ -135,7 +136,8 @@ def _field(folder: Path, cell: SweepCell | None, more: set[str]) -> list[str | C
     if cell is None:
         return [""] * (4 + len(more))
     direct, via = cell.scores.get(DIRECT), through(cell)
-    best = max((score for score in (direct, cell.translated, via) if score is not None), default=None)
+    measured = [score for score in (direct, cell.translated, via) if score is not None]
+    best = max(measured) if len(measured) > 1 else None
 
     def score(value: float | None, mark: str = "") -> Cell:
         return Cell(number(value), value, is_strong=value is not None and value == best, mark=mark, kind=cell.kind)

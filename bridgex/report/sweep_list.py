@@ -68,8 +68,9 @@ def _row(folder: Path, cell: SweepCell, columns: Sequence[Column], bridges: Sequ
     metrics = cell.run.metrics if cell.run.is_done else None
     against = metrics.against_translated if metrics is not None else None
     p = p_of(paired) if paired is not None else None
-    measured = [cell.scores.get(DIRECT), cell.scores.get(TRANSLATED), *cell.via.values()]
-    best = max((score for score in measured if score is not None), default=None)
+    routes = [cell.scores.get(DIRECT), cell.scores.get(TRANSLATED), *cell.via.values()]
+    measured = [score for score in routes if score is not None]
+    best = max(measured) if len(measured) > 1 else None
 
     def score(value: float | None) -> Cell:
         return Cell(number(value), value, is_strong=value is not None and value == best)

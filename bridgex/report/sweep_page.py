@@ -9,7 +9,7 @@ from pathlib import Path
 from bridgex.report.league_part import leagues
 from bridgex.report.markup import Html, document, join, tag
 from bridgex.report.run_files import read_run
-from bridgex.report.sweep_cells import TITLES, WORDS, SweepCell, num_tests, sweep_cells
+from bridgex.report.sweep_cells import TITLES, WORDS, SweepCell, natural, num_tests, sweep_cells
 from bridgex.report.sweep_cost import cost
 from bridgex.report.sweep_failures import failures, not_begun
 from bridgex.report.sweep_grid import grid
@@ -27,7 +27,11 @@ def sweep_page(folder: Path, cells: Sequence[Path]) -> tuple[str, list[Table]]:
         cells: its cells' folders.
     """
     runs = [read_run(cell, with_predictions=False) for cell in cells]
-    found = sweep_cells(runs)
+    # A folder's name ends in a hash, which would shuffle settings.
+    found = sorted(
+        sweep_cells(runs),
+        key=lambda cell: (cell.run.folder.name.rpartition("_")[0], [natural(value) for value in cell.axes.values()]),
+    )
     parts = [grid(folder, found), leagues(runs), cell_list(folder, found), cost(found)]
     sections = [part[0] if part is not None else None for part in parts]
     # What is missing stands before the long list, which is where nobody would look for it.

@@ -90,7 +90,7 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
         raise UserError(f"{place}: cannot be made ({error.strerror}). Free that name or make the folder") from error
     for found in tables:
         write_text(place / f"{found.key}.csv", csv_text(found))
-        write_text(place / f"{found.key}.tex", latex_text(found))
+        write_text(place / f"{found.key}.tex", latex_text(found, folder.name))
 
 
 def keys_of(kind: str, labels: Sequence[str]) -> list[str]:
@@ -132,8 +132,13 @@ def csv_text(found: Table) -> str:
     return file.getvalue()
 
 
-def latex_text(found: Table) -> str:
-    """A table in LaTeX with booktabs, for `\\input`: set smaller where it is wide, over pages where it is long."""
+def latex_text(found: Table, owner: str) -> str:
+    """A table in LaTeX with booktabs, for `\\input`: set smaller where it is wide, over pages where it is long.
+
+    Args:
+        found: the table.
+        owner: whose table it is, for its label: a paper may hold the grids of two sweeps.
+    """
     is_long = len(found.rows) > LONG
     places = [place for place, column in enumerate(found.columns) if column.in_latex]
     columns = [found.columns[place] for place in places]
@@ -141,7 +146,8 @@ def latex_text(found: Table) -> str:
         [_line([_latex_cell(row.cells[place], row.is_strong) for place in places]) for row in rows]
         for rows in (found.rows, found.footer)
     )
-    caption = f"\\caption{{{latex(found.label[:1].upper() + found.label[1:])}}}\\label{{tab:{_label(found.key)}}}"
+    label = f"\\label{{tab:{_label(f'{owner}-{found.key}')}}}"
+    caption = f"\\caption{{{latex(found.label[:1].upper() + found.label[1:])}}}{label}"
     letters = "".join("r" if column.is_number else "l" for column in columns)
     head = ["\\toprule", *_heads(columns), "\\midrule"]
     inner = [*body, *(["\\midrule", *footer] if footer else []), "\\bottomrule"]

@@ -191,6 +191,10 @@ def test_the_command_writes_beside_a_sweep_and_else_where_it_is_told(
     made_up.compare_run(tmp_path / "evaluated")
     assert run_command(monkeypatch, str(run), "evaluated") == 1
     assert "error: evaluated: is a run of evaluate.py" in capsys.readouterr().err
+    for name in ("a", "b"):
+        made_up.compare_run(tmp_path / "grid" / name)
+    assert run_command(monkeypatch, "grid") == 1
+    assert capsys.readouterr().err.startswith("error: grid: a and 1 more are runs of evaluate.py")
     (tmp_path / "file").write_text("")
     assert run_command(monkeypatch, str(run), "--out", "file") == 1
     assert "give another --out" in capsys.readouterr().err

@@ -136,6 +136,18 @@ def test_a_done_cell_that_lost_its_metrics_or_answers_is_not_called_one_without_
     assert "no bridge in" not in page.text
 
 
+def test_settings_are_named_and_in_their_order(tmp_path: Path) -> None:
+    cells = [cell(tmp_path, pair, mrc={"limit": limit}) for pair in ("de-fr", "it-fr") for limit in (100, 20)]
+    broken = made.status("failed", error="no words")
+    cells.append(cell(tmp_path, "es-fr", mrc={"limit": 20}, state=broken, scores=None))
+    page = written(tmp_path, cells)
+    assert [row[0] for row in page.table("cells")[1:]] == ["de-fr", "de-fr", "es-fr", "it-fr", "it-fr"]
+    assert [row["mrc.limit"] for row in rows_of(tmp_path, "cells")] == ["20", "100", "20", "20", "100"]
+    assert "mrc.limit=20" in (tmp_path / "tables" / "grid.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert f"{cells[4].name} (mrc.limit=20)" in page.text
+    assert "label{tab:test-settings" in (tmp_path / "tables" / "grid.tex").read_text(encoding="utf-8")
+
+
 def test_an_empty_sweep_and_one_without_compare_have_a_page(tmp_path: Path) -> None:
     assert "No cell is done yet" in written(tmp_path, []).text
     found = made.write_run(tmp_path / "x", made.status("running", end=None))
@@ -298,7 +310,7 @@ def test_a_cell_that_failed_before_its_config_was_written_is_shown(tmp_path: Pat
     early.mkdir()
     made.write_status(early, made.status("failed", error="no such model"))
     page = written(tmp_path, [*cells, early])
-    assert page.table("cells")[3][:3] == [early.name, "✗failed", "–"]
+    assert page.table("cells")[2][:3] == [early.name, "✗failed", "–"]
     assert "no such model" in page.text
     assert page.text.count("config.yaml is missing or damaged.") == 1
 

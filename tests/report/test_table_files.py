@@ -18,6 +18,10 @@ EVIL = r"""a_b & 100 % #1 {x} \input{/etc/passwd} $y$ ~^ <i> | "q" -- `c` [0] * 
 SCORE = 0.123456789012345
 
 
+def latex_of(found: Table) -> str:
+    return latex_text(found, "sweep")
+
+
 def one(*cells: str | Cell, columns: int = 0, **more: object) -> Table:
     heads = [Column(f"c{place}", place > 0) for place in range(columns or len(cells))]
     return Table("one", "one", heads, [Row(list(cells))], **more)  # type: ignore[arg-type]
@@ -97,7 +101,7 @@ def test_latex_sets_every_letter_as_it_is() -> None:
 
 def test_latex_is_balanced_whatever_the_names() -> None:
     found = one(EVIL, Cell(".5", 0.5, is_strong=True, mark="*†"), marks=(("*", EVIL), ("†", "labels")), note=EVIL)
-    text = latex_text(found._replace(label=EVIL, columns=[Column(EVIL, False, group=EVIL), Column("n", group="g")]))
+    text = latex_of(found._replace(label=EVIL, columns=[Column(EVIL, False, group=EVIL), Column("n", group="g")]))
     bare = re.sub(r"\\[{}\\]", "", text)
     assert bare.count("{") == bare.count("}")
     for name in ("table", "tabular"):
@@ -117,7 +121,7 @@ def test_latex_has_groups_over_their_columns_and_leaves_out_what_it_should() -> 
         Column("via", group="bli"),
         Column("direct", group="mt"),
     ]
-    lines = latex_text(Table("t", "t", columns, [Row(["a", "w", "1", "2", "3"])])).splitlines()
+    lines = latex_of(Table("t", "t", columns, [Row(["a", "w", "1", "2", "3"])])).splitlines()
     top = lines.index(r"\toprule")
     assert lines[top + 1 : top + 6] == [
         r" & \multicolumn{2}{c}{bli} & \multicolumn{1}{c}{mt} \\",
@@ -131,17 +135,17 @@ def test_latex_has_groups_over_their_columns_and_leaves_out_what_it_should() -> 
 
 @pytest.mark.parametrize("name", ["[0.5]", "*"])
 def test_a_bracket_is_no_argument_of_the_line_break_before_it(name: str) -> None:
-    assert f"\\midrule\n{{}}{name} \\\\" in latex_text(one(name))
+    assert f"\\midrule\n{{}}{name} \\\\" in latex_of(one(name))
 
 
 def test_a_long_table_breaks_over_pages_and_a_wide_one_is_set_smaller() -> None:
     rows = [Row([f"p{place}", "x"]) for place in range(41)]
-    long = latex_text(Table("t", "t", [Column("a"), Column("b")], rows, [Row(["sum", "y"])]))
+    long = latex_of(Table("t", "t", [Column("a"), Column("b")], rows, [Row(["sum", "y"])]))
     assert "% Made by bridgex. Packages: booktabs, longtable." in long
     assert r"\begin{longtable}{rr}" in long
     assert long.index(r"\endhead") < long.index("p0 &") < long.index("p40 &") < long.index("sum &")
     assert long.count(r"\label") == 1
-    wide = latex_text(one("x" * 80, "y"))
+    wide = latex_of(one("x" * 80, "y"))
     assert "% Made by bridgex. Packages: booktabs, graphicx." in wide
     assert r"\resizebox{\linewidth}{!}{\begin{tabular}{lr}" in wide
     assert r"\end{tabular}}" in wide
