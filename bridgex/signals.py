@@ -21,11 +21,13 @@ class HeldSignals:
         self._arrived: int | None = None
 
     def __enter__(self) -> HeldSignals:
-        if threading.current_thread() is threading.main_thread():  # another one hears no signal
+        if _hears():
             self._before = {which: signal.signal(which, self._keep) for which in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not _hears():
+            return
         for which, handler in self._before.items():
             signal.signal(which, handler)
         self._before = {}
@@ -44,3 +46,8 @@ class HeldSignals:
 
     def _keep(self, signum: int, frame: FrameType | None) -> None:
         self._arrived = signum
+
+
+def _hears() -> bool:
+    """Whether signals come to this thread: only to the main one."""
+    return threading.current_thread() is threading.main_thread()

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 
 import hydra
@@ -92,6 +93,21 @@ def test_a_signal_within_a_destructor_is_heard(which: signal.Signals, status: in
     assert went_on
     assert time.monotonic() - begun < 10
     assert sys.unraisablehook is hook
+
+
+def test_another_thread_leaves_held_signals_as_they_are() -> None:
+    with HeldSignals() as held:
+        keeps = signal.getsignal(signal.SIGINT)
+
+        def run() -> None:
+            with held.released():
+                found.append(signal.getsignal(signal.SIGINT))
+
+        found: list[object] = []
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert found == [keeps] == [signal.getsignal(signal.SIGINT)]
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])

@@ -8,11 +8,14 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
 from bridgex.errors import UserError
 from bridgex.lit import crew, places
@@ -210,3 +213,35 @@ def test_torchruns_processes_know_their_place(monkeypatch: pytest.MonkeyPatch) -
         crew.Crew(3)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert places.torchrun_place() is None
+
+
+def test_ctrl_c_is_heard_while_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(place: places.Place, rank: int) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        return started[-1]
+
+    monkeypatch.setattr(crew, "_start", start)
+    monkeypatch.setattr(crew, "_join_group", lambda place: time.sleep(30))  # as torch waits, deaf
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        crew.Crew(2)
+    assert time.monotonic() - begun < 5
+    assert [process.poll() for process in started] == [-signal.SIGKILL]
+
+
+def test_a_process_that_finds_nobody_to_meet_ends_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(place: places.Place) -> None:
+        raise dist.DistNetworkError("Connection was likely closed")
+
+    monkeypatch.setattr(crew, "_join_group", fail)
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr("atexit.unregister", lambda function: None)
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+        crew.follow(places.Place(1, 2, 1, 2, "tcp://127.0.0.1:1"))
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == ""
