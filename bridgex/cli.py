@@ -87,14 +87,11 @@ def _run_command(entry: Entry, job: Callable[[DictConfig], None], arguments: Nam
     from bridgex.config import command
 
     if not is_query:
-        checked: list[Command] = []
-        status = guard(lambda: checked.append(_check(entry, arguments)))
-        if status:
-            return status
+        checked = _check(entry, arguments)
         from bridgex import sweeping
 
-        if sweeping.is_ours(checked[0]):
-            return sweeping.run_sweep(entry, checked[0], arguments.config_dir)
+        if sweeping.is_ours(checked):
+            return sweeping.run_sweep(entry, checked, arguments.config_dir)
     try:
         with _composing:
             hydra.main(config_path=str(command.config_dir()), config_name=entry, version_base="1.3")(job)()

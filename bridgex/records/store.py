@@ -285,7 +285,8 @@ def write_failure(folder: Path, config: Mapping[str, Any], error: str) -> None:
     """
     before, end, error = read_status(folder), now(), _writable(error)
     if before is not None:
-        if before.state != "running" and not is_finished(folder, config):
+        is_own = before.config_hash in ("", config_hash(config))
+        if is_own and before.state != "running" and not is_finished(folder, config):
             failed = before.model_copy(update={"state": "failed", "error": error, "end": end})
             write_json(folder / "status.json", _shareable(failed))
         return

@@ -151,6 +151,10 @@ def test_a_done_run_fails_only_if_what_it_read_was_touched(tmp_path: Path) -> No
     store.write_failure(run.folder, config, "its page cannot be written")
     assert store.is_finished(run.folder)
     words.unlink()
+    store.write_failure(run.folder, OTHER, "holds another run")
+    untouched = store.read_status(run.folder)
+    assert untouched is not None
+    assert untouched.state == "done", "a failure of another config is not this run's"
     store.write_failure(run.folder, config, "words.txt: not there")
     status = store.read_status(run.folder)
     assert status is not None
